@@ -1,0 +1,69 @@
+# The project's commands; `make` lists them. Each makes what it needs: no environment has to be active.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+PYTHON ?= $(firstword $(foreach name,python3 python3.12 python3.11,$(shell $(name) -c '$(SUPPORTED)' 2>/dev/null && echo $(name))))
+VENV := $(CURDIR)/.venv
+export PATH := $(VENV)/bin:$(PATH)
+export DO_NOT_TRACK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+INSTALL = $(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/for-users ## Create .venv with all that the pipeline needs
+
+repro: $(VENV)/for-users ## Run the pipeline on data.path: images in, a measured model out (dvc repro)
+	dvc repro
+	@dvc metrics show
+	@echo "Open report.html in a browser, or compare two images: .venv/bin/siamese verify A B"
+
+test: $(VENV)/for-developers ## Run all tests, with coverage
+	@rm -f .coverage .coverage.*
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml pytest --cov --cov-report=
+
+coverage: ## Show which lines the last `make test` did not run
+	coverage report --show-missing --skip-covered
+
+lint: $(VENV)/for-developers ## Check style, types and the DVC pipeline
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: $(VENV)/for-developers ## Put every file into the project's style
+	ruff check --fix .
+	ruff format .
+
+lock: $(VENV)/for-developers ## Renew the pinned and hashed requirement files from pyproject.toml
+	$(COMPILE) --upgrade pyproject.toml -o requirements.txt
+	$(COMPILE) --upgrade pyproject.toml --extra dev -c requirements.txt -o requirements/dev.txt
+	$(COMPILE) --upgrade pyproject.toml --extra gpu -c requirements.txt -o requirements/gpu.txt
+	$(COMPILE) --upgrade --group pyproject.toml:build -o requirements/build.txt
+
+clean: ## Remove .venv and caches; no data, no model, no DVC cache
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage .coverage.*
+
+$(VENV)/bin/uv: requirements/build.txt
+	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or 3.12: install one, or name it with PYTHON=/path/to/python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
+	@touch $@
+
+$(VENV)/for-users: requirements.txt pyproject.toml $(VENV)/bin/uv
+	@echo "installing requirements.txt into .venv (3 GB, once)"
+	$(INSTALL) --require-hashes -r requirements.txt
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/for-developers: requirements/dev.txt $(VENV)/for-users
+	$(INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.PHONY: help setup repro test coverage lint format lock clean

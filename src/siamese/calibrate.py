@@ -1,0 +1,54 @@
+"""Step `calibrate`: a new threshold for a trained model, chosen on other pairs, without training."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from siamese import scores
+from siamese.files import write_json
+from siamese.metrics import Threshold, choose_threshold
+from siamese.scores import Images, Scorer
+
+
+def run(
+    pairs_file: Path,
+    images_folder: Path,
+    model_folder: Path,
+    threshold_file: Path,
+    rule: str | float,
+    split: str,
+) -> Threshold:
+    """Scores pairs, chooses the threshold by `rule` and writes `threshold_file`.
+
+    Args:
+        pairs_file: Parquet, columns anchor_id, other_id, label and, unless all count, split.
+        images_folder: the stored pixels of those images, as step `preprocess` writes them.
+        rule: `eer`, `far=0.01` or a fixed score.
+        split: the split whose pairs count, or `all`.
+
+    Raises:
+        InputError: an input is missing, or the pairs have no positive or no negative one.
+    """
+    from siamese.stored import StoredImages
+    from siamese.verifier import Verifier
+
+    pairs = scores.read_pairs(pairs_file, None if split == "all" else split)
+    chosen = calibrate(pairs, Verifier.load(model_folder), StoredImages(images_folder), rule)
+    write_threshold(threshold_file, chosen, split)
+    return chosen
+
+
+def calibrate(pairs: pd.DataFrame, scorer: Scorer, images: Images, rule: str | float) -> Threshold:
+    """The threshold that `rule` chooses on these pairs: columns anchor_id, other_id, label."""
+    embedded = scores.embed(scorer, images, np.concatenate([pairs.anchor_id, pairs.other_id]))
+    found = scores.score(scorer, embedded, embedded.rows(pairs.anchor_id), embedded.rows(pairs.other_id))
+    return choose_threshold(pairs.label, found, rule)
+
+
+def write_threshold(threshold_file: Path, chosen: Threshold, chosen_on: str) -> None:
+    """Writes threshold.json: threshold, rule, pairs, false_accept_rate, false_reject_rate, warning, chosen_on."""
+    write_json(threshold_file, asdict(chosen) | {"chosen_on": chosen_on})

@@ -1,0 +1,332 @@
+"""The catalog: which images there are, whose they are, in which split each lies; and every file not taken, with why.
+
+Two layouts are told apart by the folder's own subfolders: `anchor`, `positive` and `negative` make it role folders (one
+target identity against others); otherwise each subfolder is an identity. A pool of processes reads each file once.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import islice, repeat
+from multiprocessing import get_context
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import pandas as pd
+
+from siamese.errors import InputError
+from siamese.files import whole_file
+from siamese.images import SUFFIXES, FileInfo, Rejected, examine
+from siamese.params import CatalogParams
+from siamese.progress import say, track
+from siamese.splits import SPLITS, split_units
+
+Layout = Literal["identities", "roles"]
+
+ROLES = ("anchor", "positive", "negative")
+TARGET = "target"  # the identity of all anchor and positive images
+IDENTITIES_A_SPLIT = 2
+TARGET_IMAGES_A_SPLIT = 2
+NEGATIVE_IMAGES_A_SPLIT = 1
+
+_TYPES = {
+    "image_id": "str",
+    "path": "str",
+    "identity": "str",
+    "role": "str",
+    "split": "str",
+    "width": "int32",
+    "height": "int32",
+    "format": "str",
+    "bytes": "int64",
+}
+COLUMNS = list(_TYPES)
+
+_NAMED = 5
+_FILES_A_TASK = 64
+_BYTES_WORTH_A_PROCESS = 50_000_000  # a process costs 0.5 s to start; images are checked at 50 to 100 MB/s
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds.
+
+    Attributes:
+        layout: which of the two.
+        images: one row an image, `COLUMNS` without split, sorted by path.
+        rejected: one row a file not taken, columns path and reason, sorted by path.
+    """
+
+    layout: Layout
+    images: pd.DataFrame
+    rejected: pd.DataFrame
+
+
+def run(data_folder: Path, catalog_file: Path, rejected_file: Path, params: CatalogParams, max_pixels: int) -> None:
+    """Reads a folder of images, writes `catalog.parquet` and `rejected.csv`: the step as DVC and Kubeflow call it.
+
+    Raises:
+        InputError: no such folder, no usable image, or too few for the splits. The rejected files are written before.
+    """
+    found = collect(data_folder, max_pixels)
+    with whole_file(rejected_file) as beside:
+        found.rejected.to_csv(beside, index=False, lineterminator="\n")
+    if found.images.empty:
+        raise InputError(f"{data_folder}: {nothing_usable(found)}")
+    try:
+        catalog = with_splits(found, params)
+    except InputError as error:
+        raise InputError(f"{data_folder}: {error}") from None
+    with whole_file(catalog_file) as beside:
+        catalog.to_parquet(beside, index=False)
+
+
+def collect(data_folder: Path, max_pixels: int) -> Found:
+    """Every file of the folder: taken, or rejected with its reason.
+
+    Raises:
+        InputError: there is no such folder, or it can't be read.
+    """
+    layout = detect_layout(data_folder)
+    paths: list[str] = []
+    reasons: dict[str, str] = {}
+    for path, unreachable in sorted(files_below(data_folder)):
+        reason = unreachable or reason_by_name(path, layout)
+        if reason:
+            reasons[os.fsencode(path).decode("utf-8", "backslashreplace")] = reason
+        else:
+            paths.append(path)
+    rows = []
+    read = _examined([data_folder / path for path in paths], max_pixels)
+    for path, outcome in zip(paths, track(read, "reading images", total=len(paths)), strict=True):
+        if isinstance(outcome, Rejected):
+            reasons[path] = str(outcome)
+        else:
+            image = outcome.image
+            size = image.width, image.height, image.format, outcome.bytes
+            rows.append((outcome.image_id, path, *_owner(path, layout), None, *size))
+    images = pd.DataFrame(rows, columns=COLUMNS).astype(_TYPES).drop(columns="split")
+    copies = copies_among(images)
+    reasons |= copies
+    return Found(
+        layout,
+        images[~images["path"].isin(list(copies))].reset_index(drop=True),
+        pd.DataFrame(sorted(reasons.items()), columns=["path", "reason"], dtype="str"),
+    )
+
+
+def detect_layout(data_folder: Path) -> Layout:
+    """`roles` where the folder has subfolders named exactly anchor, positive and negative; else `identities`.
+
+    Raises:
+        InputError: there is no such folder, or it can't be read.
+    """
+    try:
+        folders = {entry.name for entry in os.scandir(data_folder) if entry.is_dir()}
+    except OSError as error:
+        raise InputError(
+            f"{data_folder}: can't be read as a folder ({error.strerror}): name the folder of images (data.path)"
+        ) from None
+    return "roles" if folders.issuperset(ROLES) else "identities"
+
+
+def files_below(data_folder: Path) -> Iterator[tuple[str, str]]:
+    """Each file in the folder and below, in no order: its path from the folder, and why it can't be read or "".
+
+    Links to folders are followed after all real folders, and each folder is read once: a loop ends, and a folder keeps
+    its own name. A folder that isn't read stands for its files.
+    """
+    folders, links = [""], dict[str, tuple[int, int]]()
+    known = {_inode(os.stat(data_folder))}
+    while folders or links:
+        if folders:
+            folder = folders.pop()
+        else:
+            folder = min(links)
+            inode = links.pop(folder)
+            if inode in known:
+                yield folder, "link to a folder already read"
+                continue
+            known.add(inode)
+        try:
+            entries = sorted(os.scandir(data_folder / folder), key=lambda entry: entry.name)
+        except OSError as error:
+            yield folder, f"folder can't be read: {error.strerror}"
+            continue
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            try:
+                status = os.stat(entry.path)
+            except OSError as error:
+                yield path, f"{'broken link' if entry.is_symlink() else 'can not be read'}: {error.strerror}"
+                continue
+            if not stat.S_ISDIR(status.st_mode):
+                yield path, "" if stat.S_ISREG(status.st_mode) else "not a regular file"
+            elif entry.is_symlink():
+                links[path] = _inode(status)
+            else:
+                known.add(_inode(status))
+                folders.append(path)
+
+
+def reason_by_name(path: str, layout: Layout) -> str:
+    """Why a file isn't taken that need not be opened for it; empty where its name and place are right."""
+    parts = path.split("/")
+    suffix = PurePosixPath(path).suffix
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "name is not UTF-8"
+    if any(part.startswith(".") for part in parts):
+        return "hidden"
+    if len(parts) == 1:
+        return "not in a folder of its identity" if layout == "identities" else "not in a role folder"
+    if layout == "roles" and parts[0] not in ROLES:
+        return f"not in a role folder: only {', '.join(ROLES)} are read"
+    if suffix.lower().lstrip(".") not in SUFFIXES:
+        return f"other suffix: {suffix or 'none'}, not {', '.join(SUFFIXES)}"
+    return ""
+
+
+def copies_among(images: pd.DataFrame) -> dict[str, str]:
+    """The paths that byte-identical images leave over, with reasons.
+
+    Of one identity's copies the first path is kept; copies under two identities contradict each other, so none is.
+
+    Args:
+        images: columns image_id, path, identity and role, sorted by path.
+    """
+    reasons: dict[str, str] = {}
+    of_image = images[images["image_id"].duplicated(keep=False)].groupby("image_id", sort=False)
+    for _, copies in of_image:
+        owners = copies["identity"].fillna(ROLES[-1]).unique().tolist()
+        paths = copies["path"].tolist()
+        if len(owners) > 1:
+            named = ", ".join(owners[:_NAMED]) + (f" and {len(owners) - _NAMED} more" if len(owners) > _NAMED else "")
+            reasons |= dict.fromkeys(paths, f"copies under several identities: {named}")
+        else:
+            reasons |= dict.fromkeys(paths[1:], f"copy: of {paths[0]}")
+    return reasons
+
+
+def with_splits(found: Found, params: CatalogParams) -> pd.DataFrame:
+    """The images with their splits, columns `COLUMNS`.
+
+    Identity folders are split by identity, role folders by image within each role.
+
+    Raises:
+        InputError: a split would lack what pairs need, with what is needed.
+    """
+    shares = params.model_dump()
+    images = found.images.copy()
+    if found.layout == "identities":
+        identities = images["identity"].unique().tolist()
+        if len(identities) < IDENTITIES_A_SPLIT * len(SPLITS):
+            raise InputError(_too_few_identities(images))
+        split_of = split_units(identities, minimum=IDENTITIES_A_SPLIT, **shares)
+        images["split"] = images["identity"].map(split_of)
+    else:
+        split_of = {}
+        for role, minimum in role_minimums(Counter(images["role"].tolist())).items():
+            units = images.loc[images["role"] == role, "image_id"].tolist()
+            try:
+                split_of |= split_units(units, minimum=minimum, **shares)
+            except InputError as error:
+                raise InputError(f"{role} images: {error}") from None
+        images["split"] = images["image_id"].map(split_of)
+    for split, rows in images.groupby("split"):
+        if not rows["identity"].value_counts().gt(1).any():
+            raise InputError(
+                f"split '{split}' has no identity with two images, so no positive pair: "
+                "add images, or change catalog.seed"
+            )
+    return images.astype(_TYPES)[COLUMNS]
+
+
+def role_minimums(images: Mapping[str, int]) -> dict[str, int]:
+    """How many images of each role every split needs, so that it has two of the target and one other.
+
+    Args:
+        images: number of images of each role.
+
+    Raises:
+        InputError: there are too few.
+    """
+    anchors, positives, negatives = (images.get(role, 0) for role in ROLES)
+    for anchor, positive in ((1, 1), (0, TARGET_IMAGES_A_SPLIT), (TARGET_IMAGES_A_SPLIT, 0)):
+        minimums = dict(zip(ROLES, (anchor, positive, NEGATIVE_IMAGES_A_SPLIT), strict=True))
+        if all(images.get(role, 0) >= len(SPLITS) * least for role, least in minimums.items()):
+            return minimums
+    raise InputError(
+        f"{anchors} anchor, {positives} positive and {negatives} negative images are too few: needed are 3 of each, "
+        "or 6 anchor or positive and 3 negative"
+    )
+
+
+def nothing_usable(found: Found) -> str:
+    """One line on a folder without a usable image: what was looked at, and the commonest reason."""
+    expected = "expected <identity>/* or anchor/*, positive/*, negative/* with JPEG, PNG or BMP"
+    if found.rejected.empty:
+        return f"the folder is empty: {expected}"
+    (kind, count), *_ = Counter(map(kind_of, found.rejected["reason"])).most_common(1)
+    return f"no usable image among {len(found.rejected)} files, {count} of them rejected as '{kind}': {expected}"
+
+
+def kind_of(reason: str) -> str:
+    """A reason without its details: what stands before the colon."""
+    return reason.partition(": ")[0]
+
+
+def _too_few_identities(images: pd.DataFrame) -> str:
+    identities = images["identity"].unique().tolist()
+    needed = IDENTITIES_A_SPLIT * len(SPLITS)
+    if len(identities) == 1 and images["path"].str.count("/").ge(2).all():
+        return (
+            f"all images lie under one folder: if its subfolders are the identities, set data.path to …/{identities[0]}"
+        )
+    return f"{len(identities)} identities with usable images are too few: {needed} are needed, 2 a split"
+
+
+def _owner(path: str, layout: Layout) -> tuple[str | None, str | None]:
+    first = path.partition("/")[0]
+    if layout == "identities":
+        return first, None
+    return (None if first == ROLES[-1] else TARGET), first
+
+
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _examined(files: Sequence[Path], max_pixels: int) -> Iterator[FileInfo | Rejected]:
+    """`examine` of each file, in order."""
+    done = 0
+    processes = min(_processors(), sum(map(_size, files)) // _BYTES_WORTH_A_PROCESS)
+    if processes > 1:
+        # Spawned, not forked: the caller may hold threads and TensorFlow.
+        try:
+            with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+                for outcome in pool.map(examine, files, repeat(max_pixels), chunksize=_FILES_A_TASK):
+                    yield outcome
+                    done += 1
+        except BrokenProcessPool:
+            say("reading images: the pool of processes ended, going on with one")
+    yield from (examine(file, max_pixels) for file in islice(files, done, None))
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:  # `examine` will say so
+        return 0
+
+
+def _processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

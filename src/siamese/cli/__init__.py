@@ -1,0 +1,67 @@
+"""The command line: `siamese <step>`. Commands gather parameters and paths, call one function, and print its result."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from siamese.cli import questions, steps, use
+from siamese.errors import ExitCode, InputError
+from siamese.signals import Interrupted
+
+TRACEBACK = "SIAMESE_TRACEBACK"  # set to anything: an unexpected failure shows where it happened
+
+app = typer.Typer(
+    name="siamese",
+    help="Tells whether two images show the same thing: from image folders to a measured model, step by step.",
+    epilog="Exit codes: 0 done or yes, 1 no, 2 wrong input or failure, 3 refused by the gate, 4 retraining advised; "
+    "128 + N: stopped by signal N, run again to continue.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (steps, use, questions):
+    module.add_to(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The console command."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and gives its exit code; what went wrong is one line on standard error."""
+    try:
+        result = app(args=arguments, prog_name="siamese", standalone_mode=False)
+        return int(result or ExitCode.DONE)
+    except Interrupted as stopped:
+        return _failed(str(stopped), stopped.exit_code)
+    except KeyboardInterrupt:
+        return _failed("stopped", 128 + signal.SIGINT)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at exit
+        return ExitCode.WRONG_INPUT
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        return _failed(_in_one_line(error))
+
+
+def _in_one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, InputError):
+        return text
+    if hasattr(error, "format_message"):  # Typer's own: an unknown command, option or value
+        return f"{error.format_message()} (`siamese --help` shows what there is)"
+    return f"unexpected {type(error).__name__}: {text} (set {TRACEBACK}=1 to see where)"
+
+
+def _failed(line: str, exit_code: int = ExitCode.WRONG_INPUT) -> int:
+    print(f"siamese: {line}", file=sys.stderr)
+    return exit_code

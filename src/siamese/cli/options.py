@@ -1,0 +1,30 @@
+"""Options that every command shares, and how a command answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+ParamsFile = Annotated[
+    Path | None, typer.Option("--params", help="Read parameters from this file.", show_default="params.yaml")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("-S", "--set", metavar="KEY=VALUE", help="Set one parameter: -S train.epochs=3; may be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def answer(result: Mapping[str, Any], text: str, as_json: bool) -> None:
+    """Prints a command's result to standard output: as JSON for machines, else as text."""
+    print(json.dumps(dict(result), indent=2, default=str) if as_json else text)
+
+
+def done(step: str, as_json: bool, **outputs: Path) -> None:
+    """Prints what a step wrote."""
+    written = {name: str(path) for name, path in outputs.items()}
+    answer({"step": step, "outputs": written}, "\n".join(f"{step}: wrote {path}" for path in written.values()), as_json)

@@ -1,0 +1,55 @@
+"""Questions that change nothing: `inspect`, `summary`, `params`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from siamese.cli.options import AsJson, ParamsFile, Settings, answer
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (inspect, summary, params):
+        app.command(rich_help_panel="Questions")(command)
+
+
+def inspect(
+    data: Annotated[Path, typer.Argument(help="Image folder.")],
+    params_file: ParamsFile = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Report on a folder of images: what is usable, what isn't and why, and the split that would result."""
+    from siamese import inspect as question
+    from siamese.params import load
+
+    values = load(params_file, settings or [])
+    report = question.report(data, values.catalog, values.data.max_pixels)
+    answer(report.as_dict(), question.to_text(report), as_json)
+
+
+def summary(
+    draw: Annotated[Path | None, typer.Option("--draw", help="Also draw the network into this .svg or .png.")] = None,
+    params_file: ParamsFile = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the network's layers, with shapes and numbers of parameters."""
+    from siamese import summary as question
+    from siamese.params import load
+
+    table = question.summary(load(params_file, settings or []).model.network)
+    if draw:
+        question.draw(table, draw)
+    answer(table.as_dict(), question.to_text(table), as_json)
+
+
+def params(params_file: ParamsFile = None, settings: Settings = None, as_json: AsJson = False) -> None:
+    """Print the effective parameters, validated."""
+    from siamese.params import load, to_yaml
+
+    values = load(params_file, settings or [])
+    answer(values.model_dump(), to_yaml(values).rstrip("\n"), as_json)

@@ -1,0 +1,17 @@
+"""The errors a person can mend, and what the process says to the shell."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Every exit code of the command line: the one table (README repeats it, a test compares)."""
+
+    DONE = 0  # the command did what it was asked, or the answer is yes
+    NO = 1  # the answer is no: different images
+    WRONG_INPUT = 2  # input, parameters or usage to mend; also any failure that isn't an answer
+    REFUSED = 3  # the gate refused a model
+    RETRAIN = 4  # retraining is advised
+
+
+class InputError(ValueError):
+    """Something the user can mend. Its text is one line: what is wrong, where, and what to do."""

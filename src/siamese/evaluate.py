@@ -1,0 +1,111 @@
+"""Step `evaluate`: a trained model in; its threshold, its metrics with their intervals, curves and a report out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from siamese import calibrate, plots, report, scores
+from siamese.files import existing, whole_file, write_json
+from siamese.measured import Judged, Measured, measure_model
+from siamese.metrics import METRICS
+from siamese.one_shot import OneShot
+from siamese.params import EvaluateParams
+
+CATALOG_COLUMNS = ["image_id", "identity", "role", "split"]
+PAIR_COLUMNS = ["anchor_id", "other_id", "label", "split"]
+BASELINE_METRICS = ("eer", "auc", "accuracy", "precision")
+
+
+def run(
+    catalog_file: Path,
+    pairs_file: Path,
+    images_folder: Path,
+    model_folder: Path,
+    history_file: Path,
+    metrics_file: Path,
+    plots_folder: Path,
+    report_file: Path,
+    threshold_file: Path,
+    params: EvaluateParams,
+    note: str | None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Evaluates the model in `model_folder`: the step as DVC and Kubeflow call it.
+
+    Args:
+        catalog_file, pairs_file, images_folder, model_folder: what the earlier steps wrote.
+        history_file: history.csv of step `train`; where it is missing the report has no training curves.
+        metrics_file, plots_folder, report_file, threshold_file: what is written.
+        note: a sentence shown on top of the report, such as that the data is a stand-in.
+        settings: the parameters of all steps, for the report alone.
+
+    Raises:
+        InputError: an input is missing, or doesn't allow an evaluation.
+    """
+    from siamese.stored import StoredImages
+    from siamese.verifier import Verifier
+
+    catalog = scores.read_table(existing(catalog_file, "siamese catalog"), CATALOG_COLUMNS)
+    pairs = scores.read_table(existing(pairs_file, "siamese pairs"), PAIR_COLUMNS)
+    images = StoredImages(existing(images_folder, "siamese preprocess"))
+    history = pd.read_csv(history_file) if history_file.exists() else None
+    measured = measure_model(catalog, pairs, Verifier.load(model_folder), images, params)
+    calibrate.write_threshold(threshold_file, measured.model.threshold, "validation")
+    plots.write(plots_folder, measured)
+    with whole_file(report_file) as beside:
+        page = report.render(measured, images, history, params, note, settings)
+        beside.write_text(page, encoding="utf-8", newline="\n")
+    write_json(metrics_file, metrics(measured, params))
+
+
+def metrics(measured: Measured, params: EvaluateParams) -> dict[str, Any]:
+    """The content of metrics.json: numbers by name, as `dvc metrics show` and `diff` list them; None where undefined.
+
+    The ends of the 95 % intervals stand in `test_low` and `test_high` under the names of their metrics; `undefined`
+    gives the reasons for what has no value, in words.
+    """
+    model, baseline = measured.model, measured.baseline
+    gain, gain_range = measured.eer_gain
+    low, high = gain_range or (None, None)
+    positives = measured.counts["test"]["positive_pairs"] / measured.counts["test"]["pairs"]
+    return {
+        "threshold": model.threshold.threshold,
+        **_judged("test", model, METRICS),
+        "validation": _rounded({name: value for name, value in model.validation.items()}),
+        "one_shot": {f"{ways}_way": _one_shot(ways, found) for ways, found in measured.one_shot.items()},
+        **_judged("baseline_raw_pixels", baseline, BASELINE_METRICS),
+        "eer_below_raw_pixels": _rounded({"value": gain, "low": low, "high": high}),
+        "chance": _rounded({"precision": positives, "accuracy": max(positives, 1 - positives), "auc": 0.5, "eer": 0.5}),
+        "counts": {split: dict(counted) for split, counted in measured.counts.items()},
+        "seeds": {"evaluate": params.seed},
+        "undefined": {
+            **model.undefined,
+            **{f"{ways}_way": why for ways, why in measured.one_shot.items() if isinstance(why, str)},
+        },
+    }
+
+
+def _judged(name: str, judged: Judged, wanted: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    ends = {metric: judged.intervals[metric] or (None, None) for metric in wanted}
+    return {
+        name: _rounded({metric: judged.values[metric] for metric in wanted}),
+        f"{name}_low": _rounded({metric: low for metric, (low, _) in ends.items()}),
+        f"{name}_high": _rounded({metric: high for metric, (_, high) in ends.items()}),
+    }
+
+
+def _one_shot(ways: int, found: OneShot | str) -> dict[str, float | None]:
+    if isinstance(found, str):
+        return {"accuracy": None, "low": None, "high": None, "trials": 0, "chance": 1 / ways}
+    shares = _rounded({"accuracy": found.accuracy, "low": found.low, "high": found.high})
+    return shares | {"trials": found.trials, "chance": 1 / ways}
+
+
+def _rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    # Six decimals are more than any test set can tell apart, and keep a last bit's difference out of `dvc metrics
+    # diff`.
+    return {name: None if value is None else round(value, 6) for name, value in values.items()}

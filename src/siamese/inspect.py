@@ -1,0 +1,230 @@
+"""The data report: what a folder holds before anything is trained on it, and whether anything can be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from siamese.catalog import ROLES, Found, collect, kind_of, nothing_usable, with_splits
+from siamese.errors import InputError
+from siamese.params import CatalogParams
+from siamese.splits import SPLITS, STABLE_FROM, is_stable
+
+SHOWN = 10  # rejected files by name
+SMALL_SIDE = 32  # pixels; an image is enlarged three times and more to the network's 100
+LONG_SHAPE = 4  # longer to shorter side; an image is squeezed to a square
+UNEVEN = 10  # most to median
+MANY_REJECTED = 0.1  # of all files
+FEW_TO_MEASURE = 10  # identities in the test split
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What `siamese inspect` says of a folder. Every field is JSON-able.
+
+    Attributes:
+        folder, layout: the folder, and `identities` or `roles`.
+        images: usable images, each counted once.
+        identities: number of identities; 1 in role folders, where others are unknown.
+        images_an_identity: fewest, median and most; in role folders, images of each role.
+        sizes: [width, height] in pixels of the smallest, median and largest image, by area.
+        formats: images of each format.
+        duplicates: `copies` left over, and `contradictory` ones under several identities; both are among the rejected.
+        rejected, reasons, rejected_files: number of files not taken; by kind of reason; path and reason of the first.
+        split: images (and identities, or images of the target and others) a split; None where there can't be one.
+        stable: whether images keep their split when others are added.
+        warnings: one line each.
+        trainable, why_not: whether every split allows both kinds of pairs; if not, what is missing.
+    """
+
+    folder: str
+    layout: str
+    images: int
+    identities: int
+    images_an_identity: dict[str, float]
+    sizes: dict[str, list[int]]
+    formats: dict[str, int]
+    duplicates: dict[str, int]
+    rejected: int
+    reasons: dict[str, int]
+    rejected_files: list[dict[str, str]]
+    split: dict[str, dict[str, int]] | None
+    stable: bool
+    warnings: list[str]
+    trainable: bool
+    why_not: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain values."""
+        return asdict(self)
+
+
+def report(data_folder: Path, params: CatalogParams, max_pixels: int) -> DataReport:
+    """Reads a folder of images as the step `catalog` does, and writes nothing.
+
+    Raises:
+        InputError: there is no such folder, or it can't be read. What it holds is never an error.
+    """
+    found = collect(data_folder, max_pixels)
+    images = found.images
+    split, why_not = None, None
+    try:
+        if images.empty:
+            raise InputError(nothing_usable(found))
+        split = _split(with_splits(found, params), found.layout)
+    except InputError as error:
+        why_not = str(error)
+    reasons = Counter(map(kind_of, found.rejected["reason"]))
+    stable = _stable(found)
+    return DataReport(
+        folder=str(data_folder),
+        layout=found.layout,
+        images=len(images),
+        identities=images["identity"].nunique(),
+        images_an_identity=_images_an_identity(found),
+        sizes=_sizes(images),
+        formats=dict(sorted(Counter(images["format"]).items())),
+        duplicates={"copies": reasons["copy"], "contradictory": reasons["copies under several identities"]},
+        rejected=len(found.rejected),
+        reasons=dict(reasons.most_common()),
+        rejected_files=[
+            {"path": str(row.path), "reason": str(row.reason)} for row in found.rejected.head(SHOWN).itertuples()
+        ],
+        split=split,
+        stable=stable,
+        warnings=list(_warnings(found, split, stable)),
+        trainable=why_not is None,
+        why_not=why_not,
+    )
+
+
+def to_text(report: DataReport) -> str:
+    """The report for a person to read, a fact a line."""
+    lines = [
+        ("folder", report.folder),
+        ("layout", _layout_in_words(report)),
+        ("images", _images_in_words(report)),
+        ("sizes", ", ".join(f"{name} {width} x {height}" for name, (width, height) in report.sizes.items()) or "none"),
+        ("formats", _counts(report.formats) or "none"),
+        ("duplicates", _counts(report.duplicates)),
+        ("rejected", f"{report.rejected}: {_counts(report.reasons)}" if report.rejected else "none"),
+        *(("", f"{_flat(one['path'])}: {_flat(one['reason'])}") for one in report.rejected_files),
+    ]
+    if report.rejected > len(report.rejected_files):
+        lines.append(
+            ("", f"and {report.rejected - len(report.rejected_files)} more (`siamese catalog` lists them all)")
+        )
+    for split, numbers in (report.split or {}).items():
+        lines.append((split, _counts(numbers)))
+    if report.split:
+        lines.append(("stable", "yes: data may be added, no image changes its split" if report.stable else "no"))
+    lines += [("warning", warning) for warning in report.warnings]
+    lines.append(("trainable", "yes" if report.trainable else f"no: {report.why_not}"))
+    return "\n".join(f"{name:<12}{text}".rstrip() for name, text in lines)
+
+
+def _images_an_identity(found: Found) -> dict[str, float]:
+    images = found.images
+    if found.layout == "roles":
+        return {role: int((images["role"] == role).sum()) for role in ROLES}
+    counts = images["identity"].value_counts()
+    if counts.empty:
+        return {}
+    return {"fewest": int(counts.min()), "median": float(counts.median()), "most": int(counts.max())}
+
+
+def _sizes(images: pd.DataFrame) -> dict[str, list[int]]:
+    if images.empty:
+        return {}
+    area = images["width"].astype("int64") * images["height"]
+    by_area = images.loc[area.sort_values(kind="stable").index, ["width", "height"]]
+    places = {"smallest": 0, "median": len(by_area) // 2, "largest": len(by_area) - 1}
+    return {name: [int(side) for side in by_area.iloc[place]] for name, place in places.items()}
+
+
+def _split(catalog: pd.DataFrame, layout: str) -> dict[str, dict[str, int]]:
+    numbers = {}
+    for split in SPLITS:
+        rows = catalog[catalog["split"] == split]
+        known = int(rows["identity"].notna().sum())
+        of = {"identities": rows["identity"].nunique()}
+        if layout == "roles":
+            of = {"target": known, "negative": len(rows) - known}
+        numbers[split] = {**of, "images": len(rows)}
+    return numbers
+
+
+def _stable(found: Found) -> bool:
+    if found.layout == "identities":
+        return is_stable(found.images["identity"].nunique())
+    return all(is_stable(count) for count in found.images["role"].value_counts())
+
+
+def _warnings(found: Found, split: dict[str, dict[str, int]] | None, stable: bool) -> Iterator[str]:
+    images = found.images
+    units = "identities" if found.layout == "identities" else "images in each role"
+    if split and not stable:
+        yield f"fewer than {STABLE_FROM} {units}: added data may change the split of what is there"
+    if found.layout == "identities":
+        yield from _identity_warnings(found)
+        if split and split["test"]["identities"] < FEW_TO_MEASURE:
+            yield f"only {split['test']['identities']} identities to test on: the measured figures will be coarse"
+    elif not images.empty:
+        known = int(images["identity"].notna().sum())
+        if max(known, len(images) - known) > UNEVEN * min(known, len(images) - known):
+            yield f"uneven: {known} images of the target, {len(images) - known} of others"
+    sides = images[["width", "height"]]
+    small = int((sides.min(axis=1) < SMALL_SIDE).sum())
+    if small:
+        yield f"images with a side of fewer than {SMALL_SIDE} pixels, which show little: {small}"
+    long = int((sides.max(axis=1) > LONG_SHAPE * sides.min(axis=1)).sum())
+    if long:
+        yield f"images more than {LONG_SHAPE} times as long as wide, which are squeezed to a square: {long}"
+    files = len(images) + len(found.rejected)
+    if len(found.rejected) > MANY_REJECTED * files:
+        yield f"many files are rejected: {len(found.rejected)} of {files}"
+
+
+def _identity_warnings(found: Found) -> Iterator[str]:
+    counts = found.images["identity"].value_counts()
+    alike = sorted(name for name in counts.index if str(name).lower() in ROLES)
+    if len(alike) > 1:
+        yield f"folders {', '.join(alike)} are read as identities: role folders are named {', '.join(ROLES)}, all three"
+    single = int((counts == 1).sum())
+    if single:
+        yield f"identities with one image, which gives no positive pair: {single}"
+    if not counts.empty and counts.max() > UNEVEN * counts.median():
+        yield f"uneven: {counts.max()} images of '{counts.idxmax()}', a median of {counts.median():g} an identity"
+    folders = {str(path).partition("/")[0] for path in found.rejected["path"] if "/" in path}
+    empty = sorted(name for name in folders - set(counts.index) if not name.startswith("."))
+    if empty:
+        yield f"folders without a usable image: {len(empty)}, the first is '{_flat(empty[0])}'"
+
+
+def _layout_in_words(report: DataReport) -> str:
+    words = {"identities": "identity folders, <identity>/*", "roles": f"role folders, {', '.join(ROLES)}"}
+    return words[report.layout]
+
+
+def _images_in_words(report: DataReport) -> str:
+    numbers = _counts(report.images_an_identity)
+    if report.layout == "roles":
+        return f"{report.images}: {numbers}"
+    return f"{report.images} of {report.identities} identities" + (
+        f", images an identity: {numbers}" if numbers else ""
+    )
+
+
+def _counts(numbers: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {count:g}" if isinstance(count, float) else f"{name} {count}" for name, count in numbers.items()
+    )
+
+
+def _flat(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "?" for sign in text)

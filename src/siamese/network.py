@@ -1,0 +1,86 @@
+"""The Siamese network: one embedding for both images, their L1 distance, one sigmoid unit.
+
+The specification's layers, layer by layer, with the shape and parameter counts that `siamese summary` prints:
+Koch, Zemel and Salakhutdinov 2015 (Siamese neural networks for one-shot image recognition), at 100x100x3.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from siamese.shapes import IMAGE_SHAPE
+
+EMBEDDING_UNITS = 4096
+
+
+@keras.saving.register_keras_serializable(package="siamese")
+class L1Distance(layers.Layer):
+    """Component-wise distance of two embeddings: |anchor - other|, float32 [batch, units]."""
+
+    def call(self, anchor: Any, other: Any) -> Any:
+        return ops.abs(anchor - other)
+
+    def compute_output_shape(self, anchor_shape: tuple, other_shape: tuple) -> tuple:
+        return anchor_shape
+
+
+def build(network: str, *, precision: str = "float32", seed: int | None = None) -> keras.Model:
+    """A network by its name in params.yaml, with fresh weights.
+
+    Args:
+        network: `specification`.
+        precision: dtype of the arithmetic inside the embedding; weights, embeddings and scores are float32 always.
+        seed: of the initial weights; None: another each time.
+
+    Returns:
+        A model of two inputs, float32 [batch, 100, 100, 3] in [0, 1] each, to the score, float32 [batch, 1]. Its
+        sub-model `embedding` gives float32 [batch, 4096].
+    """
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
+    embedding = {"specification": specification_embedding}[network](_policy(precision))
+    anchor = keras.Input(IMAGE_SHAPE, name="anchor")
+    other = keras.Input(IMAGE_SHAPE, name="other")
+    distance = L1Distance(name="l1_distance")(embedding(anchor), embedding(other))
+    score = layers.Dense(1, activation="sigmoid", name="dense_1")(distance)
+    return keras.Model([anchor, other], score, name="siamese")
+
+
+def specification_embedding(policy: str = "float32") -> keras.Model:
+    """Four convolution blocks and 4,096 sigmoid units: float32 [batch, 100, 100, 3] to float32 [batch, 4096]."""
+    image = keras.Input(IMAGE_SHAPE, name="image")
+    x = image
+    blocks = [(64, 10), (128, 7), (128, 4), (256, 4)]
+    for number, (filters, size) in enumerate(blocks):
+        suffix = f"_{number}" if number else ""
+        x = layers.Conv2D(filters, size, activation="relu", dtype=policy, name=f"conv2d{suffix}")(x)
+        if number < len(blocks) - 1:
+            x = layers.MaxPooling2D(2, padding="same", dtype=policy, name=f"max_pooling2d{suffix}")(x)
+    x = layers.Flatten(dtype=policy, name="flatten")(x)
+    activation = "sigmoid" if policy == "float32" else _float32_sigmoid
+    x = layers.Dense(EMBEDDING_UNITS, activation=activation, dtype=policy, name="dense")(x)
+    return keras.Model(image, x, name="embedding")
+
+
+def parts(model: keras.Model) -> tuple[keras.Model, L1Distance, layers.Dense]:
+    """The embedding, the distance and the head of a model made by `build` or loaded from `siamese.keras`."""
+    return model.get_layer("embedding"), model.get_layer("l1_distance"), model.get_layer("dense_1")
+
+
+def with_precision(model: keras.Model, network: str, precision: str) -> keras.Model:
+    """The same weights in a network of another precision."""
+    other = build(network, precision=precision)
+    other.set_weights(model.get_weights())
+    return other
+
+
+def _float32_sigmoid(x: Any) -> Any:
+    # A sigmoid in bfloat16 would round embeddings to 3 digits, and with them every distance.
+    return ops.sigmoid(ops.cast(x, "float32"))
+
+
+def _policy(precision: str) -> str:
+    return "float32" if precision == "float32" else f"mixed_{precision}"

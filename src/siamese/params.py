@@ -1,0 +1,345 @@
+"""The parameters of each step: what params.yaml may say, with types and ranges. Defaults stand in params.yaml alone."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, field_validator, model_validator
+
+from siamese.errors import InputError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
+AboveZero = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: every key named, none unknown, none missing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataParams(Section):
+    """Section `data`: where the images are."""
+
+    path: str = Field(min_length=1)
+    max_pixels: int = Field(ge=1, le=10**10)
+
+
+class SampleParams(Section):
+    """Section `sample`: the built-in stand-in for real data."""
+
+    identities: int = Field(ge=2, le=100_000)
+    images: int = Field(ge=2, le=1000)
+    seed: NonNegativeInt
+    layout: Literal["identities", "roles"]
+    forgeries: bool
+
+
+class CatalogParams(Section):
+    """Section `catalog`: the shares of the splits, which add up to 1."""
+
+    train: OpenShare
+    test: OpenShare
+    validation: OpenShare
+    seed: NonNegativeInt
+
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> Self:
+        if abs(self.train + self.test + self.validation - 1) > 1e-9:
+            raise ValueError("train, test and validation must add up to 1")
+        return self
+
+
+class PairsParams(Section):
+    """Section `pairs`."""
+
+    per_split: int = Field(ge=2)
+    seed: NonNegativeInt
+
+
+class PreprocessParams(Section):
+    """Section `preprocess`: the transform graph's one choice, and the engine that applies it."""
+
+    standardise: bool
+    images_per_shard: int = Field(ge=1, le=100_000)
+    runner: Literal["DirectRunner", "DataflowRunner", "FlinkRunner", "SparkRunner"]
+    runner_options: dict[str, str | int | float | bool | list[str]]
+
+
+class ModelParams(Section):
+    """Section `model`."""
+
+    network: Literal["specification"]
+
+
+class OptimizerParams(Section):
+    """Section `train.optimizer`: Kingma and Ba 2015, Adam, in its notation."""
+
+    name: Literal["adam"]
+    learning_rate: AboveZero
+    beta_1: float = Field(ge=0, lt=1)
+    beta_2: float = Field(ge=0, lt=1)
+    epsilon: AboveZero
+
+
+class AugmentationParams(Section):
+    """Section `train.augmentation`."""
+
+    affine: float = Field(ge=0, le=0.5)
+    flip: bool
+    brightness: Share
+    blur: float = Field(ge=0, le=5)
+
+
+class TrainParams(Section):
+    """Section `train`."""
+
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=4, multiple_of=2)
+    images_per_identity: int = Field(ge=2)
+    pairing: Literal["in_batch", "listed"]
+    precision: Literal["auto", "float32", "bfloat16", "float16"]
+    optimizer: OptimizerParams
+    schedule: Literal["constant", "cosine"]
+    seed: NonNegativeInt
+    early_stopping: NonNegativeInt
+    keep: Literal["best", "last"]
+    checkpoint_every: int = Field(ge=1)
+    augmentation: AugmentationParams
+
+    @model_validator(mode="after")
+    def _batch_holds_two_identities(self) -> Self:
+        if self.pairing == "in_batch" and self.batch < 2 * self.images_per_identity:
+            raise ValueError("batch must hold at least two identities: 2 x images_per_identity or more")
+        return self
+
+
+class EvaluateParams(Section):
+    """Section `evaluate`."""
+
+    threshold: str | float
+    bootstrap: int = Field(ge=100)
+    one_shot_trials: int = Field(ge=1)
+    seed: NonNegativeInt
+
+    @field_validator("threshold")
+    @classmethod
+    def _known_rule(cls, rule: str | float) -> str | float:
+        parse_threshold(rule)
+        return rule
+
+
+class Params(Section):
+    """params.yaml as a whole."""
+
+    data: DataParams
+    sample: SampleParams
+    catalog: CatalogParams
+    pairs: PairsParams
+    preprocess: PreprocessParams
+    model: ModelParams
+    train: TrainParams
+    evaluate: EvaluateParams
+
+
+def parse_threshold(rule: str | float) -> tuple[Literal["eer", "far", "fixed"], float]:
+    """A threshold rule's kind and number: `eer` (no number: 0), `far=0.01`, or a fixed score.
+
+    Raises:
+        ValueError: the rule is none of the three.
+    """
+    text = str(rule)
+    if text == "eer":
+        return "eer", 0.0
+    kind: Literal["far", "fixed"] = "far" if text.startswith("far=") else "fixed"
+    try:
+        number = float(text.removeprefix("far="))
+    except ValueError:
+        number = -1.0
+    allowed = 0 < number < 1 if kind == "far" else 0 <= number <= 1
+    if not allowed:
+        raise ValueError("must be eer, far=RATE with a rate between 0 and 1, or a score from 0 to 1")
+    return kind, number
+
+
+def load(file: Path | None = None, settings: Iterable[str] = ()) -> Params:
+    """The effective parameters.
+
+    Args:
+        file: a params.yaml; None: the one in the working folder, else the packaged one.
+        settings: single values, each `key=value` with a dotted key and a YAML value.
+
+    Raises:
+        InputError: a file that can't be read, an unknown key or a value that isn't allowed, in one line.
+    """
+    source = file or Path("params.yaml")
+    if file is None and not source.exists():
+        from siamese.progress import say
+
+        source = packaged_file()
+        say("no params.yaml here: using the packaged one (`siamese params > params.yaml` makes your own)")
+    values = _read(source)
+    for setting in settings:
+        _set(values, setting)
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_one_line(error, values, str(source))) from None
+
+
+def section(kind: type[Section], values: Mapping[str, Any]) -> Any:
+    """One section from a plain dict, as a Kubeflow component gets it, validated.
+
+    Raises:
+        InputError: an unknown key or a value that isn't allowed, in one line.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise InputError(_one_line(error, values, kind.__name__)) from None
+
+
+def packaged_file() -> Path:
+    """The params.yaml that the wheel carries; in an editable installation, the repository's own."""
+    here = Path(__file__).parent
+    carried = here / "params.yaml"
+    return carried if carried.exists() else here.parents[1] / "params.yaml"
+
+
+def to_yaml(params: Params) -> str:
+    """The parameters as YAML text that `load` reads back to the same."""
+    import io
+
+    from ruamel.yaml import YAML
+
+    text = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump(params.model_dump(), text)
+    return text.getvalue()
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = _parse(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: can't be read ({error.strerror}): name an existing file with --params") from None
+    except ValueError as error:
+        raise InputError(f"{file}: is not YAML ({_flat(error)}): mend that line") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{file}: holds no sections: start from `siamese params > {file.name}` in an empty folder")
+    return values
+
+
+def _parse(text: str) -> Any:
+    # YAML 1.2: 1e-4 is a number and `no` a string; PyYAML's 1.1 says the opposite of both.
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise ValueError(str(error)) from None
+
+
+def _set(values: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise InputError(f"-S {setting}: write -S key=value, for example -S train.epochs=3")
+    try:
+        value = _parse(text)
+    except ValueError as error:
+        raise InputError(f"-S {setting}: the value is not YAML ({_flat(error)})") from None
+    *parents, last = key.split(".")
+    inner: Any = values
+    for parent in parents:
+        inner = inner.setdefault(parent, {}) if isinstance(inner, dict) else None
+    if not isinstance(inner, dict):
+        raise InputError(_unknown_key(key, value, "-S"))
+    inner[last] = value
+
+
+def known_keys(model: type[BaseModel] = Params, prefix: str = "") -> list[str]:
+    """Every dotted key of params.yaml, sections included, in order."""
+    keys = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += known_keys(field.annotation, f"{prefix}{name}.")
+    return keys
+
+
+def _one_line(error: ValidationError, values: Mapping[str, Any], source: str) -> str:
+    # A misspelt key is at once unknown and missing: naming the misspelling mends both.
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    path = [str(part) for part in first["loc"]]
+    while (
+        path
+        and ".".join(path) not in (*known_keys(), ".".join(path[:1]))
+        and first["type"]
+        not in (
+            "extra_forbidden",
+            "missing",
+        )
+    ):
+        path.pop()  # pydantic appends the tried member of a union to the path
+    key = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        return _unknown_key(key, first["input"], source)
+    if first["type"] == "missing":
+        return f"{source}: {key} is missing: add it (`siamese params` in an empty folder shows the defaults)"
+    value: Any = values
+    for part in path:
+        value = value[part] if isinstance(value, Mapping) and part in value else first["input"]
+    return f"{source}: {key or 'the file'} = {_short(value)} is not allowed: {_allowed(first)}"
+
+
+def _unknown_key(key: str, value: Any, source: str) -> str:
+    parent, _, name = key.rpartition(".")
+    known = known_keys()
+    siblings = [one.rpartition(".")[2] for one in known if one.rpartition(".")[0] == parent]
+    same_name = [one for one in known if one.rpartition(".")[2] == name]
+    nearest = (same_name or difflib.get_close_matches(key, known, n=1, cutoff=0) or known)[0]
+    where = f"in {parent}" if parent and siblings else "at the top"
+    allowed = ", ".join(siblings or [one for one in known if "." not in one])
+    return (
+        f"{source}: unknown key {key} (value {_short(value)}); nearest known key: {nearest}; allowed {where}: {allowed}"
+    )
+
+
+def _allowed(found: Any) -> str:
+    kind, context = found["type"], found.get("ctx", {})
+    texts = {
+        "int_type": "must be a whole number",
+        "float_type": "must be a number",
+        "bool_type": "must be true or false",
+        "string_type": "must be a text",
+        "dict_type": "must be a mapping of names to values",
+        "model_type": "must be a section with keys of its own",
+        "greater_than": f"must be above {context.get('gt')}",
+        "greater_than_equal": f"must be {context.get('ge')} or more",
+        "less_than": f"must be below {context.get('lt')}",
+        "less_than_equal": f"must be {context.get('le')} or less",
+        "multiple_of": f"must be a multiple of {context.get('multiple_of')}",
+        "literal_error": f"must be one of {context.get('expected')}",
+        "value_error": str(context.get("error")),
+        "string_too_short": "must not be empty",
+    }
+    if found["loc"][:2] == ("preprocess", "runner_options"):
+        return "must be a text, a number, true or false, or a list of texts"
+    if found["loc"][-1:] in (("str",), ("float",)):
+        return "must be eer, far=RATE with a rate between 0 and 1, or a score from 0 to 1"
+    return texts.get(kind, _flat(found["msg"]))
+
+
+def _short(value: Any) -> str:
+    text = _flat(repr(value))
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _flat(message: Any) -> str:
+    return " ".join(str(message).split())

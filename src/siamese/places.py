@@ -1,0 +1,17 @@
+"""Where the steps read and write unless told otherwise: the paths of dvc.yaml (a test compares)."""
+
+from pathlib import Path
+
+SAMPLE = Path("data/sample")
+CATALOG = Path("artifacts/catalog.parquet")
+REJECTED = Path("artifacts/rejected.csv")
+PAIRS = Path("artifacts/pairs.parquet")
+IMAGES = Path("artifacts/images")
+TRANSFORM = Path("artifacts/transform")
+MODEL = Path("artifacts/model")
+HISTORY = Path("artifacts/history.csv")
+THRESHOLD = Path("artifacts/threshold.json")
+METRICS = Path("metrics.json")
+PLOTS = Path("plots")
+REPORT = Path("report.html")
+CHECKPOINTS = Path(".siamese/checkpoints")

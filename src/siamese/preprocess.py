@@ -1,0 +1,317 @@
+"""Step `preprocess`: every unique image of the catalog to stored pixels, once, and the transform graph that made them.
+
+An element of the Beam pipeline is a whole file of the output: a worker reads its images, transforms them as one batch
+and writes the file. No pixel is shuffled, so memory follows the size of a file, not the number of images.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import logging
+import re
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from dataclasses import dataclass
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from siamese import images, stored
+from siamese.backend import tensorflow
+from siamese.errors import InputError
+from siamese.files import existing, whole_folder
+from siamese.params import PreprocessParams
+from siamese.progress import say, track
+from siamese.shapes import IMAGE_SHAPE
+
+MOST_IMAGES = 4096  # in a file: TensorFlow Transform splits a batch of more than 200 MB of pixels (6,990 images)
+MOST_BYTES = 2**29  # of a file's images, were they all converted to uncompressed PNG: a worker holds them all at once
+CLUSTER_ADDRESS = {"FlinkRunner": "flink_master", "SparkRunner": "spark_master_url"}
+
+_CATALOG_COLUMNS = ["image_id", "path", "split", "width", "height"]
+_IMAGE_ID, _SHARD, _PIXELS = "image_id", "shard", "pixels"
+_SCHEMA = pa.schema([(name, pa.large_list(pa.large_binary())) for name in ("encoded", _IMAGE_ID, _SHARD)])
+_READERS = 4
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of the output: its name, and the image_ids of its images with their paths in the data folder."""
+
+    name: str
+    image_ids: tuple[str, ...]
+    paths: tuple[str, ...]
+
+
+def run(
+    data_folder: Path,
+    catalog_file: Path,
+    images_folder: Path,
+    transform_folder: Path,
+    params: PreprocessParams,
+    max_pixels: int,
+) -> None:
+    """Reads the catalog's images, writes `images/` and `transform/`, both whole: the step as DVC and Kubeflow call it.
+
+    Raises:
+        InputError: an image changed, vanished or can't be decoded; a runner lacks an option or has an unknown one.
+    """
+    began = time.monotonic()
+    catalog = _read_catalog(catalog_file)
+    shards = plan_shards(catalog, params.images_per_shard)
+    training = plan_shards(catalog[catalog["split"] == "train"], params.images_per_shard) if params.standardise else []
+    with whole_folder(images_folder) as images_beside, whole_folder(transform_folder) as transform_beside:
+        with _progress(images_beside, shards):
+            _run_pipeline(data_folder, shards, training, images_beside, transform_beside, params, max_pixels)
+        if stored.count(images_beside) != len(catalog):
+            raise RuntimeError(f"{params.runner} didn't write the {len(catalog)} images of {catalog_file}")
+    say(f"{len(catalog)} images preprocessed in {time.monotonic() - began:.0f} s")
+
+
+def plan_shards(catalog: pd.DataFrame, images_per_shard: int) -> list[Shard]:
+    """The images in order of image_id, cut into files.
+
+    Args:
+        catalog: one row an image, with columns image_id, path, width and height.
+        images_per_shard: images a file; fewer where there would be more than `MOST_IMAGES`, or several of them would
+            have more than `MOST_BYTES`.
+    """
+    catalog = catalog.sort_values("image_id")
+    most = min(images_per_shard, MOST_IMAGES)
+    starts, held = [0], 0
+    for row, size in enumerate((catalog["width"] * catalog["height"] * IMAGE_SHAPE[2]).tolist()):
+        held += size
+        if row - starts[-1] == most or (held > MOST_BYTES and row > starts[-1]):
+            starts.append(row)
+            held = size
+    ids, paths = catalog["image_id"].tolist(), catalog["path"].tolist()
+    return [
+        Shard(stored.file_name(number, len(starts)), tuple(ids[start:end]), tuple(paths[start:end]))
+        for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(ids)], strict=True))
+    ]
+
+
+def pipeline_options(params: PreprocessParams) -> Any:
+    """Beam's options for `preprocess.runner` and `preprocess.runner_options`: apache_beam's PipelineOptions.
+
+    Raises:
+        InputError: an option that Beam doesn't know, a value of a wrong type, or no word of where a cluster is.
+    """
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    known: set[str] = set()
+    PipelineOptions([]).get_all_options(add_extra_args_fn=lambda parser: known.update(parser._option_string_actions))
+    options = params.runner_options
+    for name in options:
+        if f"--{name}" not in known:
+            nearest = difflib.get_close_matches(f"--{name}", known, n=1, cutoff=0)[0].removeprefix("--")
+            raise InputError(f"preprocess.runner_options: Beam has no option {name}; nearest: {nearest}")
+    if params.runner != "DirectRunner":
+        address = CLUSTER_ADDRESS.get(params.runner)
+        if address and not options.keys() & {address, "job_endpoint"}:
+            raise _lacks(params.runner, address, "the address of the cluster")
+        if "temp_location" not in options:
+            raise _lacks(params.runner, "temp_location", "a folder that its workers reach")
+    said = StringIO()
+    try:
+        with redirect_stderr(said):
+            parsed = PipelineOptions.from_dictionary(dict(options))
+            parsed.get_all_options()
+    except SystemExit:
+        raise InputError(f"preprocess.runner_options: {said.getvalue().strip().splitlines()[-1]}") from None
+    return parsed
+
+
+def _lacks(runner: str, option: str, meaning: str) -> InputError:
+    return InputError(f"preprocess.runner {runner} needs preprocess.runner_options.{option}: {meaning}")
+
+
+def _read_catalog(catalog_file: Path) -> pd.DataFrame:
+    try:
+        catalog = pd.read_parquet(existing(catalog_file, "siamese catalog"), columns=_CATALOG_COLUMNS)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{catalog_file}: is no catalog ({_first_line(error)}): run `siamese catalog` again") from None
+    if catalog.empty:
+        raise InputError(f"{catalog_file}: holds no image: `siamese inspect` says why")
+    return catalog
+
+
+def _run_pipeline(
+    data_folder: Path,
+    shards: list[Shard],
+    training: list[Shard],
+    images_folder: Path,
+    transform_folder: Path,
+    params: PreprocessParams,
+    max_pixels: int,
+) -> None:
+    """Applies the graph to `shards`; what it analyses, it analyses on `training`."""
+    tensorflow()
+    import apache_beam as beam
+    import tensorflow_transform.beam as tft_beam
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from tensorflow_metadata.proto.v0 import schema_pb2  # type: ignore[import-untyped]
+    from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
+
+    from siamese.transform import ENCODED, IMAGE, preprocessing_fn
+
+    local = params.runner == "DirectRunner"
+    options = pipeline_options(params)
+    place = str if local else _uri
+    read = partial(_read, data_folder=place(data_folder.absolute()), max_pixels=max_pixels)
+    write = partial(_write, folder=place(images_folder.absolute()))
+    scalar = schema_pb2.TensorRepresentation(dense_tensor={"column_name": ENCODED, "shape": {}})
+    config = TensorAdapterConfig(_SCHEMA, {ENCODED: scalar})
+    analysis = tft_beam.AnalyzeDataset(partial(preprocessing_fn, standardise=params.standardise))
+    to_pixels = tft_beam.TransformDataset(exclude_outputs=[IMAGE], output_record_batches=True)
+    quiet = _quiet() if local else nullcontext()  # elsewhere, Beam says where to watch the job
+    with tempfile.TemporaryDirectory() as here, quiet, _explained(data_folder, shards, max_pixels):
+        # Beam's own DirectRunner looks for Prism, a program in another language, and would download it.
+        runner = FnApiRunner() if local else params.runner
+        scratch = here if local else str(params.runner_options["temp_location"])
+        context = tft_beam.Context(temp_dir=scratch, passthrough_keys={_IMAGE_ID, _SHARD})
+        with beam.Pipeline(runner, options) as pipeline, context:
+            train = pipeline | "training files" >> beam.Create(training) | "read to analyse" >> beam.Map(read)
+            transform = (train, config) | analysis
+            _ = transform | tft_beam.WriteTransformFn(place(transform_folder.absolute()))
+            encoded = pipeline | "files" >> beam.Create(shards) | "read" >> beam.Map(read)
+            pixels, _ = ((encoded, config), transform) | to_pixels
+            _ = pixels | "write" >> beam.Map(write)
+
+
+def _read(shard: Shard, *, data_folder: str, max_pixels: int) -> pa.RecordBatch:
+    """A file's images in canonical encoding, a row an image."""
+    from apache_beam.io.filesystems import FileSystems
+
+    def canonical(image_id: str, path: str) -> bytes:
+        try:
+            with FileSystems.open(f"{data_folder}/{path}", compression_type="uncompressed") as file:
+                data = file.read()
+        except OSError as error:
+            raise InputError(f"{path}: can't be read ({_first_line(error)}): run `siamese catalog` again") from None
+        if hashlib.sha256(data).hexdigest() != image_id:
+            raise InputError(f"{path}: changed since the catalog was made: run `siamese catalog` again")
+        try:
+            return images.canonical(data, max_pixels)
+        except InputError as reason:
+            raise InputError(f"{path}: {reason}: run `siamese catalog` again") from None
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        encoded = list(pool.map(canonical, shard.image_ids, shard.paths))
+    columns = encoded, [one.encode() for one in shard.image_ids], [shard.name.encode()] * len(encoded)
+    return pa.RecordBatch.from_arrays([_one_a_row(column) for column in columns], schema=_SCHEMA)
+
+
+def _one_a_row(values: Sequence[bytes]) -> pa.Array:
+    offsets = pa.array(range(len(values) + 1), pa.int64())
+    return pa.LargeListArray.from_arrays(offsets, pa.array(values, pa.large_binary()))
+
+
+def _write(transformed: tuple[pa.RecordBatch, Any], *, folder: str) -> None:
+    """Writes one file of pixels: under another name, then renamed, so that a worker may fail and another try again."""
+    from apache_beam.io.filesystems import FileSystems
+
+    batch = transformed[0]
+    [name] = batch[_SHARD].flatten().unique().to_pylist()
+    pixels = np.frombuffer(_joined(batch[_PIXELS]), np.uint8).reshape(-1, *IMAGE_SHAPE)
+    records = stored.to_records(batch[_IMAGE_ID].flatten().to_pylist(), pixels)
+    beside = f"{folder}/.{uuid.uuid4().hex}"
+    with FileSystems.create(beside, compression_type="uncompressed") as file:
+        file.write(records.view(np.uint8).data)
+    FileSystems.rename([beside], [f"{folder}/{name.decode()}"])
+
+
+def _joined(column: pa.LargeListArray) -> memoryview:
+    """The bytes of all rows, one after another as Arrow holds them already."""
+    values = column.flatten()
+    _, offsets, data = values.buffers()
+    bounds = np.frombuffer(offsets, np.int64)[values.offset : values.offset + len(values) + 1]
+    return memoryview(data)[bounds[0] : bounds[-1]]
+
+
+def _uri(path: Path) -> str:
+    """A path as workers elsewhere reach it: what Vertex AI and Kubeflow mount under /gcs lies in a bucket."""
+    return re.sub("^/gcs/", "gs://", path.as_posix())
+
+
+@contextmanager
+def _progress(images_folder: Path, shards: list[Shard]) -> Iterator[None]:
+    """Shows how many files are done by looking for them: wherever the workers are, they need not report."""
+    finished = threading.Event()
+
+    def done() -> Iterator[str]:
+        waiting = [shard.name for shard in shards]
+        while waiting and not finished.wait(_POLL_SECONDS):
+            there = {name for name in waiting if (images_folder / name).exists()}
+            waiting = [name for name in waiting if name not in there]
+            yield from there
+
+    def show() -> None:
+        for _ in track(done(), f"preprocessing images, {len(shards[0].paths)} at a time", len(shards)):
+            pass
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()
+
+
+@contextmanager
+def _explained(data_folder: Path, shards: list[Shard], max_pixels: int) -> Iterator[None]:
+    """Turns what Beam raises, a worker's traceback as one text, into the error that happened there."""
+    try:
+        yield
+    except Exception as error:
+        said = re.search(r"InputError: (.+?)(?: \[while running .*)?$", str(error), re.MULTILINE)
+        if said:
+            raise InputError(said[1]) from None
+        if "validations errors" in str(error):
+            raise InputError(f"preprocess.runner_options: {' '.join(str(error).split())}") from None
+        if "apply the transformation" in str(error):
+            _find_undecodable(data_folder, shards, max_pixels)
+        raise
+
+
+def _find_undecodable(data_folder: Path, shards: list[Shard], max_pixels: int) -> None:
+    """Raises InputError at the first image that TensorFlow can't decode: a batch that fails doesn't say which."""
+    tf = tensorflow()
+    for path in (path for shard in shards for path in shard.paths):
+        try:
+            encoded = images.canonical((data_folder / path).read_bytes(), max_pixels)
+            tf.io.decode_image(encoded, expand_animations=False)
+        except tf.errors.InvalidArgumentError as error:
+            raise InputError(f"{path}: TensorFlow can't decode it ({_first_line(error)}): remove it") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Beam and TensorFlow Transform warn of what is no concern here, and log errors that they raise too."""
+    loggers = [logging.getLogger(name) for name in ("apache_beam", "absl", "tensorflow", "root")]
+    levels, handlers = [logger.level for logger in loggers], logging.getLogger().handlers[:]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.getLogger().handlers[:] = handlers  # Beam adds one
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,62 @@
+"""Scores of a list of pairs: a CSV of image paths in, the same rows with score and verdict out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from siamese.errors import InputError
+from siamese.files import whole_file
+from siamese.progress import track
+from siamese.threshold import threshold_of
+from siamese.verifier import BATCH, Verifier, read_image
+
+
+def score(
+    pairs_csv: Path, model_folder: Path, threshold_file: Path, own_threshold: float | None, max_pixels: int
+) -> pd.DataFrame:
+    """The pairs of `pairs_csv` with the columns score, float32, and same, bool, added. Each image is embedded once.
+
+    Args:
+        pairs_csv: columns anchor and other, paths from the working folder; further columns are kept.
+        model_folder, threshold_file, own_threshold, max_pixels: as in `siamese.verify.verify`.
+
+    Raises:
+        InputError: the list, an image, the model or the threshold is missing or can't be used.
+    """
+    pairs = _read(pairs_csv)
+    threshold = threshold_of(threshold_file, own_threshold)
+    verifier = Verifier.load(model_folder)
+    names = pd.Index(pd.unique(pd.concat([pairs.anchor, pairs.other])))
+    parts = []
+    for start in track(range(0, len(names), BATCH), "embedding images"):
+        parts.append(
+            verifier.embed_encoded([read_image(Path(name), max_pixels) for name in names[start : start + BATCH]])
+        )
+    embeddings = np.concatenate(parts)
+    scores = verifier.score(embeddings[names.get_indexer(pairs.anchor)], embeddings[names.get_indexer(pairs.other)])
+    return pairs.assign(score=scores, same=scores >= np.float32(threshold))
+
+
+def write(scored: pd.DataFrame, output: Path) -> None:
+    """Writes the scored pairs as CSV, whole."""
+    with whole_file(output) as beside:
+        scored.to_csv(beside, index=False)
+
+
+def _read(pairs_csv: Path) -> pd.DataFrame:
+    try:
+        pairs = pd.read_csv(pairs_csv, dtype=str, keep_default_na=False)
+    except OSError as error:
+        raise InputError(f"{pairs_csv}: can't be read ({error.strerror}): name a CSV file") from None
+    except (ValueError, pd.errors.ParserError) as error:
+        raise InputError(
+            f"{pairs_csv}: is not CSV ({' '.join(str(error).split())}): write columns anchor,other"
+        ) from None
+    missing = [column for column in ("anchor", "other") if column not in pairs]
+    if missing or not len(pairs):
+        what = f"lacks the column {' and '.join(missing)}" if missing else "has no rows"
+        raise InputError(f"{pairs_csv}: {what}: it needs the columns anchor and other, an image path in each")
+    return pairs

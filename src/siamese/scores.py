@@ -1,0 +1,123 @@
+"""Scores of listed pairs: each image is read and embedded once, pairs are compared in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from siamese.errors import InputError
+from siamese.files import existing
+from siamese.progress import track
+
+IMAGES_AT_ONCE = 64
+PAIRS_AT_ONCE = 1024
+
+
+class Scorer(Protocol):
+    """What compares images: `siamese.verifier.Verifier`, or a stand-in."""
+
+    def embed(self, pixels: np.ndarray, /) -> np.ndarray:
+        """uint8 [images, 100, 100, 3] to float32 [images, values]."""
+
+    def score(self, anchors: np.ndarray, others: np.ndarray, /) -> np.ndarray:
+        """Embeddings, float32 [pairs, values] each, to similarities in [0, 1], float32 [pairs]."""
+
+
+class Images(Protocol):
+    """Where pixels come from: `siamese.stored.StoredImages`, or a stand-in."""
+
+    def pixels(self, image_ids: Sequence[str], /) -> np.ndarray:
+        """uint8 [images, 100, 100, 3], in the order of the ids."""
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Images by row: their ids and embeddings, float32 [images, values]."""
+
+    ids: pd.Index
+    embeddings: np.ndarray
+
+    def rows(self, image_ids: pd.Series) -> np.ndarray:
+        """The row of each id, int64; -1 for one that wasn't embedded."""
+        return self.ids.get_indexer(pd.Index(image_ids))
+
+
+def read_pairs(pairs_file: Path, split: str | None) -> pd.DataFrame:
+    """The pairs of one split, or with None of all, in the file's order: anchor_id, other_id, label.
+
+    Raises:
+        InputError: the file is missing, isn't a table of pairs, or has no such pair.
+    """
+    columns = ["anchor_id", "other_id", "label"]
+    pairs = read_table(existing(pairs_file, "siamese pairs"), [*columns, "split"] if split else columns)
+    if split:
+        pairs = pairs[pairs.split == split]
+    if not len(pairs):
+        raise InputError(
+            f"{pairs_file}: has no pair{f' of split {split}' if split else ''}: name another file or split"
+        )
+    return pairs[columns].reset_index(drop=True)
+
+
+def read_table(file: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """`columns` of a Parquet table.
+
+    Raises:
+        InputError: it is no Parquet file, or lacks a column.
+    """
+    try:
+        table = pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{file}: can't be read as Parquet ({reason}): make it again") from error
+    lacking = [name for name in columns if name not in table]
+    if lacking:
+        raise InputError(f"{file}: lacks column {', '.join(lacking)}: make it again, or name another file")
+    return table[list(columns)]
+
+
+def embed(scorer: Scorer, images: Images, image_ids: Sequence[str] | np.ndarray) -> Embedded:
+    """Embeds each distinct image once, in the order of the ids, which is the order in which shards hold them."""
+    ids = pd.Index(np.unique(np.asarray(image_ids, dtype=object)))
+    parts = [
+        scorer.embed(images.pixels(ids[start : start + IMAGES_AT_ONCE].tolist()))
+        for start in track(range(0, len(ids), IMAGES_AT_ONCE), f"embedding images, batches of {IMAGES_AT_ONCE}")
+    ]
+    return Embedded(ids, np.concatenate(parts))
+
+
+def score(scorer: Scorer, embedded: Embedded, anchors: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Scores of pairs of rows.
+
+    Args:
+        anchors, others: int [pairs], rows of `embedded`.
+
+    Returns:
+        float32 [pairs].
+    """
+    found = np.empty(len(anchors), np.float32)
+    for start in track(range(0, len(anchors), PAIRS_AT_ONCE), f"comparing embeddings, batches of {PAIRS_AT_ONCE}"):
+        part = slice(start, start + PAIRS_AT_ONCE)
+        found[part] = scorer.score(embedded.embeddings[anchors[part]], embedded.embeddings[others[part]])
+    return found
+
+
+def raw_pixel_scores(images: Images, pairs: pd.DataFrame) -> np.ndarray:
+    """The plainest similarity, which a model must beat: 1 - mean |a - b| / 255 over all pixels, float32 [pairs].
+
+    Args:
+        pairs: columns anchor_id and other_id.
+    """
+    found = np.empty(len(pairs), np.float32)
+    step = PAIRS_AT_ONCE // 4  # 256 pairs of images are 15 MB
+    for start in track(range(0, len(pairs), step), f"comparing raw pixels, batches of {step}"):
+        part = pairs.iloc[start : start + step]
+        a, b = images.pixels(part.anchor_id.tolist()), images.pixels(part.other_id.tolist())
+        apart = np.maximum(a, b) - np.minimum(a, b)  # the plain difference of unsigned bytes would wrap around
+        found[start : start + len(part)] = 1 - apart.mean(axis=(1, 2, 3), dtype=np.float64) / 255
+    return found

@@ -1,0 +1,49 @@
+"""A polite end: SIGTERM and SIGINT wait for the step in progress and a checkpoint."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Self
+
+
+class Interrupted(Exception):
+    """A signal ended the work; what was reached is saved. `exit_code` is 128 + the signal's number, as shells have
+    it."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+        super().__init__(f"stopped by {signal.Signals(number).name}: run the same command again to continue")
+
+
+class Interrupt:
+    """While open, SIGTERM and SIGINT are only remembered; `check` acts on them at a moment that suits."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # Python delivers signals to no other
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def check(self, save: Callable[[], None]) -> None:
+        """Saves and raises if a signal came.
+
+        Raises:
+            Interrupted: a signal came; `save` has returned.
+        """
+        if self.number is not None:
+            save()
+            raise Interrupted(self.number)
+
+    def _remember(self, number: int, _: FrameType | None) -> None:
+        self.number = number

@@ -1,0 +1,27 @@
+"""The score from which a pair counts as the same, as step `evaluate` or `calibrate` chose it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from siamese.errors import InputError
+
+
+def threshold_of(threshold_file: Path, own: float | None) -> float:
+    """`own` where given, else the threshold in `threshold_file`.
+
+    Raises:
+        InputError: neither is there, or the file holds no score.
+    """
+    if own is not None:
+        return own
+    try:
+        found = json.loads(threshold_file.read_text(encoding="utf-8"))["threshold"]
+        if isinstance(found, int | float) and 0 <= found <= 1:
+            return float(found)
+    except FileNotFoundError:
+        raise InputError(f"{threshold_file} is missing: run `siamese evaluate`, or give --threshold SCORE") from None
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise InputError(f"{threshold_file} holds no threshold: run `siamese evaluate` again, or give --threshold SCORE")

@@ -1,0 +1,50 @@
+"""Whether two images show the same identity: the question that everything else prepares."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from siamese.threshold import threshold_of
+from siamese.verifier import Verifier, read_image
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer for one pair: its score, the threshold that it's held against, and whether it counts as the same."""
+
+    same: bool
+    score: float
+    threshold: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{'same' if self.same else 'different'} (score {self.score:.3f}, threshold {self.threshold:.3f})"
+
+
+def verify(
+    a: Path, b: Path, model_folder: Path, threshold_file: Path, own_threshold: float | None, max_pixels: int
+) -> Verdict:
+    """Compares two image files.
+
+    Args:
+        a, b: images in any accepted format.
+        model_folder: what step `train` wrote.
+        threshold_file: what step `evaluate` wrote; not read where `own_threshold` is given.
+        max_pixels: an image of more is refused.
+
+    Raises:
+        InputError: an image, the model or the threshold is missing or can't be used.
+    """
+    images = [read_image(file, max_pixels) for file in (a, b)]  # before the model: a wrong path is told at once
+    threshold = threshold_of(threshold_file, own_threshold)
+    verifier = Verifier.load(model_folder)
+    embeddings = verifier.embed_encoded(images)
+    score = verifier.score(embeddings[:1], embeddings[1:])[0]
+    return Verdict(bool(score >= np.float32(threshold)), float(score), threshold)

@@ -1,0 +1,66 @@
+"""Files and folders appear whole or not at all."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from siamese import files
+from siamese.errors import InputError
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_at_the_end_of_the_block(tmp_path) -> None:
+    with files.whole_file(tmp_path / "new" / "a.txt") as beside:
+        beside.write_text("x")
+        assert not (tmp_path / "new" / "a.txt").exists()
+    assert names(tmp_path / "new") == ["a.txt"]
+
+
+def test_a_failure_leaves_the_older_file_and_nothing_beside_it(tmp_path) -> None:
+    (tmp_path / "a.txt").write_text("older")
+    with pytest.raises(RuntimeError), files.whole_file(tmp_path / "a.txt") as beside:
+        beside.write_text("half")
+        raise RuntimeError
+    assert (tmp_path / "a.txt").read_text() == "older"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_replaces_the_older_one_only_at_the_end(tmp_path) -> None:
+    place = tmp_path / "out"
+    for content in ("first", "second"):
+        with files.whole_folder(place) as beside:
+            (beside / content).write_text(content)
+    assert names(place) == ["second"]
+    with pytest.raises(RuntimeError), files.whole_folder(place) as beside:
+        (beside / "half").write_text("")
+        raise RuntimeError
+    assert names(place) == ["second"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="can't be written"), files.whole_file(tmp_path / "file" / "a.txt"):
+        pass
+    with pytest.raises(InputError, match="can't be written"), files.whole_folder(tmp_path / "file" / "a"):
+        pass
+
+
+def test_json_is_readable_and_ends_with_a_newline(tmp_path) -> None:
+    files.write_json(tmp_path / "a.json", {"wörd": 1})
+    text = (tmp_path / "a.json").read_text()
+    assert json.loads(text) == {"wörd": 1}
+    assert "wörd" in text and text.endswith("}\n")
+
+
+def test_the_digest_tells_where_one_part_ends() -> None:
+    assert files.digest([b"ab", b"c"]) != files.digest([b"a", b"bc"])
+
+
+def test_a_missing_input_says_which_command_makes_it(tmp_path) -> None:
+    with pytest.raises(InputError, match="run `siamese catalog` first"):
+        files.existing(tmp_path / "catalog.parquet", "siamese catalog")

@@ -1,0 +1,135 @@
+"""Parameters: params.yaml is the only place of defaults, and what it may not say is told in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from siamese import params
+from siamese.errors import InputError
+
+
+def refusal(*settings: str) -> str:
+    with pytest.raises(InputError) as refused:
+        params.load(params.packaged_file(), settings)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_the_packaged_parameters_are_the_specification() -> None:
+    values = params.load(params.packaged_file())
+    assert (values.train.epochs, values.train.checkpoint_every) == (50, 10)
+    assert values.train.optimizer.model_dump() == {
+        "name": "adam",
+        "learning_rate": 1e-4,
+        "beta_1": 0.9,
+        "beta_2": 0.999,
+        "epsilon": 1e-8,
+    }
+    assert (values.catalog.train, values.catalog.test, values.catalog.validation) == (0.7, 0.2, 0.1)
+
+
+def test_every_parameter_has_a_comment_of_its_own() -> None:
+    lines = params.packaged_file().read_text().splitlines()
+    silent = [line for line in lines if line.startswith(" ") and "#" not in line and not line.endswith(":")]
+    assert silent == []
+
+
+def test_no_parameter_has_a_second_default_in_the_library() -> None:
+    def defaults(model: type) -> list[str]:
+        found = []
+        for name, field in model.model_fields.items():
+            found += [] if field.is_required() else [name]
+            if isinstance(field.annotation, type) and issubclass(field.annotation, params.Section):
+                found += defaults(field.annotation)
+        return found
+
+    assert defaults(params.Params) == []
+
+
+def test_a_misspelt_key_is_named_with_its_value_what_is_allowed_and_the_nearest() -> None:
+    line = refusal("train.epoch=3")
+    assert "unknown key train.epoch (value 3)" in line
+    assert "nearest known key: train.epochs" in line
+    assert "allowed in train: epochs, batch" in line
+
+
+def test_a_key_of_another_section_is_found() -> None:
+    assert "nearest known key: train.epochs" in refusal("epochs=3")
+    assert "nearest known key: train.epochs" in refusal("model.epochs=3")
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("train.epochs=many", "train.epochs = 'many' is not allowed: must be a whole number"),
+        ("train.epochs=1.5", "train.epochs = 1.5 is not allowed: must be a whole number"),
+        ("train.epochs=0", "train.epochs = 0 is not allowed: must be 1 or more"),
+        ("train.epochs=true", "train.epochs = True is not allowed: must be a whole number"),
+        ("train.batch=7", "train.batch = 7 is not allowed: must be a multiple of 2"),
+        ("train.batch=6", "must hold at least two identities"),
+        ("train.pairing=all", "must be one of 'in_batch' or 'listed'"),
+        ("train.optimizer.learning_rate=.inf", "train.optimizer.learning_rate = inf"),
+        ("catalog.train=0.8", "train, test and validation must add up to 1"),
+        ("evaluate.threshold=far=2", "must be eer, far=RATE"),
+        ("evaluate.threshold=[1]", "must be eer, far=RATE"),
+        ("preprocess.runner=Spark", "'DirectRunner'"),
+        ("preprocess.runner_options={a: {b: 1}}", "must be a text, a number"),
+        ("preprocess.standardise=1", "must be true or false"),
+        ("train=3", "train = 3 is not allowed: must be a section"),
+        ("data.path=", "data.path = None is not allowed: must be a text"),
+        ("train.epochs", "write -S key=value"),
+        ("train.epochs=[", "the value is not YAML"),
+        ("train.epochs.x=1", "unknown key train.epochs.x"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_told_in_one_line(setting: str, expected: str) -> None:
+    assert expected in refusal(setting)
+
+
+def test_settings_are_yaml_so_that_numbers_are_numbers() -> None:
+    values = params.load(
+        params.packaged_file(),
+        ["train.optimizer.learning_rate=1e-5", "evaluate.threshold=far=0.01", "preprocess.runner_options={region: x}"],
+    )
+    assert values.train.optimizer.learning_rate == 0.00001
+    assert values.evaluate.threshold == "far=0.01"
+    assert values.preprocess.runner_options == {"region": "x"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "meaning"),
+    [("eer", ("eer", 0.0)), ("far=0.01", ("far", 0.01)), (0.5, ("fixed", 0.5)), (1, ("fixed", 1.0))],
+)
+def test_threshold_rules(rule: str | float, meaning: tuple[str, float]) -> None:
+    assert params.parse_threshold(rule) == meaning
+
+
+def test_the_file_in_the_working_folder_wins_over_the_packaged_one(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    packaged = params.load()
+    assert "packaged" in capsys.readouterr().err
+    Path("params.yaml").write_text(params.to_yaml(packaged).replace("epochs: 50", "epochs: 7"))
+    assert params.load().train.epochs == 7
+    assert capsys.readouterr().err == ""
+
+
+def test_effective_parameters_read_back_to_the_same(tmp_path) -> None:
+    values = params.load(params.packaged_file(), ["evaluate.threshold=far=0.01", "data.path='data/ümläut: x'"])
+    (tmp_path / "params.yaml").write_text(params.to_yaml(values))
+    assert params.load(tmp_path / "params.yaml") == values
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [("train: [", "is not YAML"), ("", "holds no sections"), ("- 1", "holds no sections"), ("train: {}", "is missing")],
+)
+def test_an_unusable_file_is_told_in_one_line(tmp_path, content: str, expected: str) -> None:
+    (tmp_path / "params.yaml").write_text(content)
+    with pytest.raises(InputError, match=expected):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_a_section_from_a_plain_dict_is_validated_as_a_component_gets_it() -> None:
+    assert params.section(params.PairsParams, {"per_split": 4, "seed": 0}).per_split == 4
+    with pytest.raises(InputError, match="per_splt"):
+        params.section(params.PairsParams, {"per_splt": 4, "seed": 0})

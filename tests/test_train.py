@@ -1,0 +1,193 @@
+"""Training: one step learns, an interrupted run ends as the undisturbed one, the best epoch is kept, the model is whole."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import working_folder
+
+from siamese import backend, cli, params, train
+from siamese.checkpoints import Checkpoints, State
+from siamese.errors import InputError
+from siamese.stored import StoredImages
+from siamese.verifier import Verifier, read_image
+
+INPUTS = [Path("artifacts") / name for name in ("catalog.parquet", "pairs.parquet", "images", "transform")]
+
+
+@pytest.fixture(scope="module")
+def data(workspace: Path) -> train.Data:
+    with working_folder(workspace):
+        return train.read_data(INPUTS[0], INPUTS[1], StoredImages(INPUTS[2]))
+
+
+def train_params(*settings: str) -> params.TrainParams:
+    small = ["train.batch=8", "train.precision=float32", "train.epochs=2"]
+    return params.load(params.packaged_file(), [*small, *settings]).train
+
+
+def training(workspace: Path, data: train.Data, values: params.TrainParams, precision: str = "float32") -> train.Training:
+    return train.Training("specification", precision, workspace / INPUTS[3], values, data.plan(values, 0).steps)
+
+
+def weights_of(model_folder: Path) -> list[np.ndarray]:
+    backend.tensorflow()
+    import keras
+
+    import siamese.network  # noqa: F401  registers the distance layer
+
+    return keras.saving.load_model(model_folder / "siamese.keras").get_weights()
+
+
+def test_the_run_leaves_model_and_history_and_no_checkpoints(workspace: Path) -> None:
+    history = pd.read_csv(workspace / "artifacts/history.csv")
+    assert history.columns.tolist() == [
+        "epoch", "loss", "precision", "accuracy", "auc", "eer", "learning_rate", "images_per_second"
+    ]  # fmt: skip
+    assert history.epoch.tolist() == [1, 2]
+    assert (history.learning_rate.round(10) == 1e-4).all()
+    assert {path.name for path in (workspace / "artifacts/model").iterdir()} == {"siamese.keras", "servable"}
+    assert list(workspace.glob(".siamese/checkpoints/*")) == []
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_repeating_one_step_lowers_its_loss_in_every_precision(workspace: Path, data: train.Data, precision: str) -> None:
+    values = train_params("train.optimizer.learning_rate=0.001")
+    run = training(workspace, data, values, precision)
+    step = data.plan(values, 0).step(0)
+    pixels = data.images.pixels(data.train_ids[step.rows].tolist())
+    seed = np.zeros(2, np.int32)
+    losses = [float(run.step(pixels, step.first, step.second, step.labels, seed)) for _ in range(6)]
+    assert losses[0] == pytest.approx(np.log(2), rel=0.2)  # an untrained network knows nothing
+    assert losses[-1] < losses[0] - 0.02
+
+
+def test_listed_pairs_train_too(workspace: Path, data: train.Data, tmp_path) -> None:
+    values = train_params("train.pairing=listed", "train.epochs=1")
+    run = training(workspace, data, values)
+    train.train(run, data, Checkpoints(tmp_path, "run"))
+    assert len(run.state.history) == 1 and np.isfinite(run.state.history[0]["loss"])
+
+
+def test_the_cosine_schedule_ends_near_zero(workspace: Path, data: train.Data) -> None:
+    """Half way of 2 epochs the rate is half; a step before the end nearly none."""
+    run = training(workspace, data, train_params("train.schedule=cosine"))
+    run.optimizer.iterations.assign(run.steps_per_epoch)
+    assert float(run.optimizer.learning_rate) == pytest.approx(0.5e-4)
+    run.optimizer.iterations.assign(2 * run.steps_per_epoch)
+    assert float(run.optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
+
+
+def test_divergence_stops_with_advice(workspace: Path, data: train.Data, tmp_path) -> None:
+    run = training(workspace, data, train_params("train.optimizer.learning_rate=1e38"))
+    with pytest.raises(InputError, match=r"lower train\.optimizer\.learning_rate"):
+        train.train(run, data, Checkpoints(tmp_path, "run"))
+
+
+def test_the_best_epoch_is_the_one_of_the_lowest_eer_then_the_highest_auc(
+    workspace: Path, data: train.Data, monkeypatch
+) -> None:
+    """EER 0.4, 0.2, 0.2 (with a better AUC), 0.3: the third epoch is the best, and its weights are kept."""
+    measured = iter([(0.4, 0.6), (0.2, 0.8), (0.2, 0.9), (0.3, 0.95)])
+
+    def figures(*_: object) -> dict[str, float]:
+        eer, auc = next(measured)
+        return {"precision": 0.5, "accuracy": 0.5, "auc": auc, "eer": eer}
+
+    monkeypatch.setattr(train, "validation_metrics", figures)
+    run = training(workspace, data, train_params("train.early_stopping=2"))
+    bias = run.model.get_layer("dense_1").bias
+    for epoch in range(1, 5):
+        bias.assign([float(epoch)])
+        run.state.step = 1
+        train.validate(run, data, 1.0)
+    assert run.kept_epoch() == 3
+    assert run.kept_weights()[-1].tolist() == [3.0]
+
+
+@pytest.mark.parametrize(("patience", "epoch", "stops"), [(0, 50, False), (3, 12, False), (3, 13, True)])
+def test_training_stops_after_as_many_epochs_without_a_better_one(patience: int, epoch: int, stops: bool) -> None:
+    state = State(epoch=epoch, best_epoch=10)
+    assert train._out_of_patience(state, train_params(f"train.early_stopping={patience}")) is stops
+
+
+def test_too_little_disk_is_told_before_training(workspace: Path, monkeypatch, tmp_path) -> None:
+    class Usage:
+        free = 10**9
+
+    monkeypatch.setattr(train.shutil, "disk_usage", lambda _: Usage)
+    with pytest.raises(InputError, match=r"may take 1\.9 GB, only 1\.0 GB are free"):
+        train._check_disk(38_964_545, tmp_path / "checkpoints", tmp_path / "model")
+
+
+def test_a_run_stopped_by_sigterm_ends_as_the_run_left_alone(workspace: Path, tmp_path) -> None:
+    """Stopped after its first epoch, in the middle of the second; started again: weights and history equal to the bit."""
+    for name in ("params.yaml", *map(str, INPUTS)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(workspace / name)
+    command = [sys.executable, "-c", "from siamese.cli import main; main()", "train"]
+    stopped = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    for line in stopped.stderr:
+        if line.startswith("epoch 1/2"):
+            stopped.send_signal(signal.SIGTERM)
+            break
+    rest = stopped.stderr.read()
+    assert stopped.wait() == 128 + signal.SIGTERM
+    assert rest.splitlines()[-1].endswith("stopped by SIGTERM: run the same command again to continue")
+    assert not (tmp_path / "artifacts/model").exists()
+    (checkpoint,) = tmp_path.glob(".siamese/checkpoints/*/epoch-*")
+    assert checkpoint.name.startswith("epoch-0001-step-")
+
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "continuing after epoch 1, step" in again.stderr
+    for left_alone, resumed in zip(
+        weights_of(workspace / "artifacts/model"), weights_of(tmp_path / "artifacts/model"), strict=True
+    ):
+        np.testing.assert_array_equal(left_alone, resumed)
+    histories = [pd.read_csv(folder / "artifacts/history.csv") for folder in (workspace, tmp_path)]
+    pd.testing.assert_frame_equal(*(history.drop(columns="images_per_second") for history in histories))
+
+
+def test_the_servable_gives_the_same_score_from_bytes_as_the_network_from_stored_pixels(workspace: Path) -> None:
+    catalog = pd.read_parquet(workspace / INPUTS[0])
+    ids = catalog.image_id.iloc[[0, -1]].tolist()
+    files = [workspace / "data/sample" / path for path in catalog.path.iloc[[0, -1]]]
+    verifier = Verifier.load(workspace / "artifacts/model")
+    stored = verifier.embed(StoredImages(workspace / INPUTS[2]).pixels(ids))
+    encoded = verifier.embed_encoded([read_image(file, 10**8) for file in files])
+    np.testing.assert_array_equal(stored, encoded)
+
+
+def test_the_servable_loads_where_only_tensorflow_is(workspace: Path) -> None:
+    program = (
+        "import sys\n"
+        "for name in ('keras', 'tf_keras', 'tensorflow_transform', 'apache_beam', 'siamese'): sys.modules[name] = None\n"
+        "import tensorflow as tf\n"
+        "model = tf.saved_model.load(sys.argv[1])\n"
+        "png = tf.io.encode_png(tf.zeros([7, 9, 3], tf.uint8)).numpy()\n"
+        "score = model.signatures['score'](anchor=tf.constant([png]), other=tf.constant([png]))['score']\n"
+        "embedding = model.signatures['embed'](image=tf.constant([png]))['embedding']\n"
+        "print(score.shape, embedding.shape)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(workspace / "artifacts/model/servable")],
+        capture_output=True, text=True, check=True, env=os.environ | {"KERAS_BACKEND": "tensorflow"},
+    )  # fmt: skip
+    assert done.stdout.strip() == "(1,) (1, 4096)"
+
+
+@pytest.mark.parametrize(("missing", "command"), [("catalog.parquet", "siamese catalog"), ("images", "siamese preprocess")])
+def test_a_missing_input_says_which_command_makes_it(workspace: Path, tmp_path, capsys, missing: str, command: str) -> None:
+    (tmp_path / "artifacts").mkdir()
+    (tmp_path / "params.yaml").symlink_to(workspace / "params.yaml")
+    for file in INPUTS:
+        if file.name != missing:
+            (tmp_path / file).symlink_to(workspace / file)
+    with working_folder(tmp_path):
+        assert cli.run(["train"]) == 2
+    assert f"artifacts/{missing} is missing: run `{command}` first" in capsys.readouterr().err
