@@ -20,9 +20,9 @@ help: ## List the commands
 
 setup: $(VENV)/for-users ## Create .venv with all that the pipeline needs
 
-repro: $(VENV)/for-users ## Run the pipeline on data.path: images in, a measured model out (dvc repro)
+repro: $(VENV)/for-users ## Run the pipeline on data.path: image folders in, a measured model out (dvc repro)
 	dvc repro
-	@dvc metrics show
+	@siamese metrics
 	@echo "Open report.html in a browser, or compare two images: .venv/bin/siamese verify A B"
 
 test: $(VENV)/for-developers ## Run all tests, with coverage

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 
 from siamese import cli, params
 
+ROOT = Path(__file__).parents[1]
 SMALL = {
     "sample.identities": 12,
     "sample.images": 4,
@@ -47,3 +51,56 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, small_params: str) -> Pa
         for step in ("sample", "catalog", "pairs", "preprocess", "train", "evaluate"):
             assert cli.run([step]) == 0, step
     return folder
+
+
+class Repository:
+    """A copy of the repository with small parameters."""
+
+    def __init__(self, folder: Path, parameters: str) -> None:
+        self.folder = folder
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        )
+        for name in filter(None, listed.stdout.decode().split("\0")):
+            if (ROOT / name).is_file() and not name.endswith("dvc.lock"):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        (folder / "params.yaml").write_text(parameters)
+        self.run("git", "init", "-q")
+        self.commit()
+
+    def run(self, *command: str, exit_codes: Sequence[int] = (0,)) -> str:
+        environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "GIT_AUTHOR_NAME": "test", "GIT_AUTHOR_EMAIL": "test@localhost",
+            "GIT_COMMITTER_NAME": "test", "GIT_COMMITTER_EMAIL": "test@localhost",
+        }  # fmt: skip
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode in exit_codes, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def commit(self) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "-q", "-m", "state")
+
+    def would_run(self) -> list[str]:
+        """The stages that `dvc repro` would run now."""
+        lines = self.run("dvc", "repro", "--dry").splitlines()
+        return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
+
+    def set(self, key: str, old: str, new: str) -> None:
+        text = (self.folder / "params.yaml").read_text()
+        assert f"{key}: {old}\n" in text
+        (self.folder / "params.yaml").write_text(text.replace(f"{key}: {old}\n", f"{key}: {new}\n"))
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory, small_params: str) -> Repository:
+    """The copy after its first `dvc repro`, committed. Tests that change it put it back."""
+    made = Repository(tmp_path_factory.mktemp("repository"), small_params)
+    made.run("dvc", "repro")
+    made.commit()
+    return made

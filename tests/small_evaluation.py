@@ -85,7 +85,7 @@ def world(*, roles: bool = False, names: str = "who-{}", marked: bool = False) -
             pattern = np.kron(rng.uniform(60, 195, (10, 10)), np.ones((10, 10)))
             for image in range(IMAGES):
                 noisy = (
-                    pattern + 60 * np.kron(rng.normal(size=(10, 10)), np.ones((10, 10))) + rng.normal(size=(100, 100))
+                    pattern + 90 * np.kron(rng.normal(size=(10, 10)), np.ones((10, 10))) + rng.normal(size=(100, 100))
                 )
                 pixels = np.repeat(noisy.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
                 if marked:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from small_evaluation import IMAGES, PARAMS, Constant, Files, Means, Oracle, network, world, write
+from small_evaluation import IMAGES, PARAMS, Constant, Files, Means, Oracle, World, network, world, write
 
 from siamese import calibrate, evaluate, measured, plots
 from siamese.errors import InputError
@@ -85,9 +85,9 @@ def test_the_threshold_is_chosen_on_validation_pairs_alone(tmp_path, monkeypatch
     for folder in folders:
         folder.mkdir()
 
-    def without(split: str):
-        of_split = WORLD.pairs[(WORLD.pairs.split == split) & (WORLD.pairs.label == 1)]
-        return replace(WORLD, pairs=WORLD.pairs.drop(of_split.index[::2]))
+    def without(split: str) -> World:
+        positive = WORLD.pairs[(WORLD.pairs.split == split) & (WORLD.pairs.label == 1)]
+        return replace(WORLD, pairs=WORLD.pairs.drop(positive.index[: len(positive) // 2]))
 
     made = (WORLD, without("test"), without("validation"))
     found = [metrics_of(run(folder, Means(), monkeypatch, one)) for folder, one in zip(folders, made, strict=True)]
@@ -276,11 +276,11 @@ class TestCalibrate:
         assert again == strict_json(tmp_path / "threshold.json")
 
     def test_takes_other_pairs_and_rules(self, tmp_path, monkeypatch) -> None:
-        """All 3 x 3 / 2 … pairs of every split: 36 + 66 + 153 = 255."""
+        """All pairs: 9, 12 and 18 images a split have 36 + 66 + 153 = 255."""
         files = run(tmp_path, Means(), monkeypatch)
         strict = self.calibrated(tmp_path, files, rule="far=0.1", split="test")
         assert strict["false_accept_rate"] <= 0.1 and strict["pairs"] == 153 and strict["chosen_on"] == "test"
-        every = self.calibrated(tmp_path, files, rule="eer", split="all")
+        every = self.calibrated(tmp_path, files, rule="eer", split=None)
         assert every["pairs"] == 255 and every["chosen_on"] == "all"
 
     def test_a_split_without_pairs_is_named(self, tmp_path, monkeypatch) -> None:
@@ -289,7 +289,7 @@ class TestCalibrate:
             self.calibrated(tmp_path, files, rule="eer", split="tset")
 
     @staticmethod
-    def calibrated(folder: Path, files: Files, *, rule: str, split: str) -> dict:
+    def calibrated(folder: Path, files: Files, *, rule: str, split: str | None) -> dict:
         given = {name: files.arguments()[name] for name in ("pairs_file", "images_folder", "model_folder")}
         chosen = calibrate.run(**given, threshold_file=folder / "other.json", rule=rule, split=split)
         written = strict_json(folder / "other.json")

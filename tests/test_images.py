@@ -35,7 +35,7 @@ def picture(width: int = 21, height: int = 13) -> Image.Image:
 
 def encoded(image: Image.Image, format: str, **options: object) -> bytes:
     file = BytesIO()
-    image.save(file, format, **options)  # type: ignore[arg-type]
+    image.save(file, format, **options)
     return file.getvalue()
 
 
@@ -350,6 +350,8 @@ REJECTED = {
     "unsupported JPEG: 2 colour components": jpeg_frame(0xC0, components=2),
     "damaged JPEG: 8 x 0 pixels": jpeg_frame(0xC0, height=0),
     "damaged JPEG: no image data": PLAIN["JPEG"][:2] + b"\xff\xd9",
+    # all pixels are there, which is enough for Pillow; a segment longer than the file follows instead of the end
+    "truncated JPEG": PLAIN["JPEG"][:-2] + b"\xff\xe1\xff\0\xff\xd9",
     "damaged JPEG: a segment without content": PLAIN["JPEG"][:2] + b"\xff\xe0\0\0" + PLAIN["JPEG"][2:],
     "damaged PNG: wrong checksum in IDAT": corrupted(PLAIN["PNG"], len(PLAIN["PNG"]) - 14),
     "damaged PNG: unknown filter": png(2, 1, 8, GREY, b"\5ab"),
@@ -478,6 +480,8 @@ def test_metadata_that_makes_pillow_warn_or_refuse_does_no_harm() -> None:
         ):
             assert images.check(data, MAX)
             assert images.canonical(data, MAX) is data
+        for odd in (chunk(b"zTXt", bomb), chunk(b"zTXt", b"note\0\1"), chunk(b"acTL", bytes(8)), chunk(b"fcTL", b"")):
+            assert pixels(png(1, 1, 1, GREY, b"\0\xff", odd)) == [grey(255)]
 
 
 def test_threads_do_not_disturb_each_other() -> None:

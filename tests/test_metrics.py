@@ -245,12 +245,13 @@ class TestThreshold:
         assert not same([value], chosen.threshold).any()
         assert (chosen.false_accept_rate, chosen.false_reject_rate) == (0, 1)
 
-    def test_between_neighbouring_float32_scores_the_threshold_still_divides_them(self) -> None:
-        upper = np.float32(0.5)
-        lower = np.nextafter(upper, np.float32(0))
-        chosen = choose_threshold([1, 0], [upper, lower], "eer")
-        assert (np.float32([upper, lower]) >= np.float32(chosen.threshold)).tolist() == [True, False]
-        assert (np.array([upper, lower], float) >= chosen.threshold).tolist() == [True, False]
+    @pytest.mark.parametrize("lower", [0.5, float(np.nextafter(np.float32(0.5), np.float32(1)))])
+    def test_between_neighbouring_float32_scores_the_threshold_still_divides_them(self, lower: float) -> None:
+        """Their middle rounds to the lower of the two in one case, to the upper in the other."""
+        scores = [np.nextafter(np.float32(lower), np.float32(1)), np.float32(lower)]
+        chosen = choose_threshold([1, 0], scores, "eer")
+        assert (np.float32(scores) >= np.float32(chosen.threshold)).tolist() == [True, False]
+        assert (np.array(scores, float) >= chosen.threshold).tolist() == [True, False]
 
     @given(tied_pairs, st.sampled_from(["eer", "far=0.05", "far=0.3"]))
     def test_the_threshold_makes_the_errors_it_states(self, pairs, rule: str) -> None:

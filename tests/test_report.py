@@ -88,6 +88,7 @@ def test_headline_figures_and_intervals_are_those_measured() -> None:
     assert f"{100 * low:.1f}\u00a0% to {100 * high:.1f}\u00a0%" in text
     assert f"raw pixels: {baseline.values['auc']:.3f}" in text
     assert "6 identities that training never saw" in text
+    assert "From so few identities intervals are rough" in text
 
 
 def test_every_metric_is_listed_with_what_it_means_or_why_it_is_missing() -> None:

@@ -1,4 +1,4 @@
-"""Training: one step learns, an interrupted run ends as the undisturbed one, the best epoch is kept, the model is whole."""
+"""Training: a step learns, an interrupted run ends as the undisturbed one, the best epoch is kept."""
 
 import os
 import signal
@@ -31,7 +31,9 @@ def train_params(*settings: str) -> params.TrainParams:
     return params.load(params.packaged_file(), [*small, *settings]).train
 
 
-def training(workspace: Path, data: train.Data, values: params.TrainParams, precision: str = "float32") -> train.Training:
+def training(
+    workspace: Path, data: train.Data, values: params.TrainParams, precision: str = "float32"
+) -> train.Training:
     return train.Training("specification", precision, workspace / INPUTS[3], values, data.plan(values, 0).steps)
 
 
@@ -56,7 +58,9 @@ def test_the_run_leaves_model_and_history_and_no_checkpoints(workspace: Path) ->
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
-def test_repeating_one_step_lowers_its_loss_in_every_precision(workspace: Path, data: train.Data, precision: str) -> None:
+def test_repeating_one_step_lowers_its_loss_in_every_precision(
+    workspace: Path, data: train.Data, precision: str
+) -> None:
     values = train_params("train.optimizer.learning_rate=0.001")
     run = training(workspace, data, values, precision)
     step = data.plan(values, 0).step(0)
@@ -126,7 +130,8 @@ def test_too_little_disk_is_told_before_training(workspace: Path, monkeypatch, t
 
 
 def test_a_run_stopped_by_sigterm_ends_as_the_run_left_alone(workspace: Path, tmp_path) -> None:
-    """Stopped after its first epoch, in the middle of the second; started again: weights and history equal to the bit."""
+    """Stopped after its first epoch, in the middle of the second; started again: weights and history equal to the
+    bit."""
     for name in ("params.yaml", *map(str, INPUTS)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).symlink_to(workspace / name)
@@ -166,7 +171,8 @@ def test_the_servable_gives_the_same_score_from_bytes_as_the_network_from_stored
 def test_the_servable_loads_where_only_tensorflow_is(workspace: Path) -> None:
     program = (
         "import sys\n"
-        "for name in ('keras', 'tf_keras', 'tensorflow_transform', 'apache_beam', 'siamese'): sys.modules[name] = None\n"
+        "for name in ('keras', 'tf_keras', 'tensorflow_transform', 'apache_beam', 'siamese'):\n"
+        "    sys.modules[name] = None\n"
         "import tensorflow as tf\n"
         "model = tf.saved_model.load(sys.argv[1])\n"
         "png = tf.io.encode_png(tf.zeros([7, 9, 3], tf.uint8)).numpy()\n"
@@ -181,8 +187,12 @@ def test_the_servable_loads_where_only_tensorflow_is(workspace: Path) -> None:
     assert done.stdout.strip() == "(1,) (1, 4096)"
 
 
-@pytest.mark.parametrize(("missing", "command"), [("catalog.parquet", "siamese catalog"), ("images", "siamese preprocess")])
-def test_a_missing_input_says_which_command_makes_it(workspace: Path, tmp_path, capsys, missing: str, command: str) -> None:
+@pytest.mark.parametrize(
+    ("missing", "command"), [("catalog.parquet", "siamese catalog"), ("images", "siamese preprocess")]
+)
+def test_a_missing_input_says_which_command_makes_it(
+    workspace: Path, tmp_path, capsys, missing: str, command: str
+) -> None:
     (tmp_path / "artifacts").mkdir()
     (tmp_path / "params.yaml").symlink_to(workspace / "params.yaml")
     for file in INPUTS:

@@ -20,7 +20,7 @@ def run(
     model_folder: Path,
     threshold_file: Path,
     rule: str | float,
-    split: str,
+    split: str | None,
 ) -> Threshold:
     """Scores pairs, chooses the threshold by `rule` and writes `threshold_file`.
 
@@ -28,7 +28,7 @@ def run(
         pairs_file: Parquet, columns anchor_id, other_id, label and, unless all count, split.
         images_folder: the stored pixels of those images, as step `preprocess` writes them.
         rule: `eer`, `far=0.01` or a fixed score.
-        split: the split whose pairs count, or `all`.
+        split: the split whose pairs count; None: all.
 
     Raises:
         InputError: an input is missing, or the pairs have no positive or no negative one.
@@ -36,9 +36,9 @@ def run(
     from siamese.stored import StoredImages
     from siamese.verifier import Verifier
 
-    pairs = scores.read_pairs(pairs_file, None if split == "all" else split)
+    pairs = scores.read_pairs(pairs_file, split)
     chosen = calibrate(pairs, Verifier.load(model_folder), StoredImages(images_folder), rule)
-    write_threshold(threshold_file, chosen, split)
+    write_threshold(threshold_file, chosen, split or "all")
     return chosen
 
 

@@ -275,7 +275,7 @@ def nothing_usable(found: Found) -> str:
     if found.rejected.empty:
         return f"the folder is empty: {expected}"
     (kind, count), *_ = Counter(map(kind_of, found.rejected["reason"])).most_common(1)
-    return f"no usable image among {len(found.rejected)} files, {count} of them rejected as '{kind}': {expected}"
+    return f"no usable image: {count} of {len(found.rejected)} files are rejected as '{kind}': {expected}"
 
 
 def kind_of(reason: str) -> str:

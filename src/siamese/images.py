@@ -519,4 +519,6 @@ def _on_white(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image.convert("RGB")
     seen = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
+    white = Image.new("RGB", seen.size, "white")
+    white.paste(seen.convert("RGB"), mask=seen.getchannel("A"))
+    return white

@@ -194,7 +194,7 @@ def _identity_warnings(found: Found) -> Iterator[str]:
     counts = found.images["identity"].value_counts()
     alike = sorted(name for name in counts.index if str(name).lower() in ROLES)
     if len(alike) > 1:
-        yield f"folders {', '.join(alike)} are read as identities: role folders are named {', '.join(ROLES)}, all three"
+        yield f"folders {', '.join(alike)} are read as identities: role folders are anchor, positive and negative"
     single = int((counts == 1).sum())
     if single:
         yield f"identities with one image, which gives no positive pair: {single}"

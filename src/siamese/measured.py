@@ -19,9 +19,7 @@ from siamese.metrics import METRICS, Threshold, choose_threshold, measure, rank,
 from siamese.one_shot import OneShot, Trials
 from siamese.params import EvaluateParams, parse_threshold
 from siamese.scores import Embedded, Images, Scorer
-
-SPLITS = ("train", "validation", "test")
-STABLE_FROM = 100  # units from which the catalog's split is a hash of each unit alone (design: splits)
+from siamese.splits import SPLITS, is_stable
 
 Range = tuple[float, float]
 
@@ -127,7 +125,7 @@ def measure_model(
         by_identity=by_identity,
         units=sum(units.strata),
         shared_identities=int((catalog.groupby("identity").split.nunique() > 1).sum()),
-        stable_split=_fewest_units(catalog, by_identity) >= STABLE_FROM,
+        stable_split=is_stable(_fewest_units(catalog, by_identity)),
     )
 
 

@@ -134,9 +134,7 @@ def eer(far: np.ndarray, tar: np.ndarray) -> float:
     deciding equal scores by lot achieves; the convex hull, which some use, would be lower.)
     """
     excess = far + tar - 1
-    if np.isnan(excess).any():
-        return math.nan
-    after = int(np.argmax(excess >= 0))  # never the first point, whose excess is -1
+    after = int(np.argmax(excess >= 0))  # not the first point, whose excess is -1; if all is NaN, the result is too
     before = after - 1
     part = -excess[before] / (excess[after] - excess[before])
     return float(far[before] + part * (far[after] - far[before]))
@@ -144,8 +142,7 @@ def eer(far: np.ndarray, tar: np.ndarray) -> float:
 
 def tar_at_far(far: np.ndarray, tar: np.ndarray, target: float) -> float:
     """The highest TAR that some threshold reaches with a FAR of `target` or less (no interpolation)."""
-    # Rounding of a quotient such as 3 / 30 must not lose the point that meets 0.1 exactly.
-    return float(tar[np.searchsorted(far, target * (1 + 1e-9), side="right") - 1])
+    return float(tar[np.searchsorted(far, target, side="right") - 1])
 
 
 def calibration_bin(scores: ArrayLike) -> np.ndarray:

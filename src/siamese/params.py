@@ -65,7 +65,7 @@ class PreprocessParams(Section):
     """Section `preprocess`: the transform graph's one choice, and the engine that applies it."""
 
     standardise: bool
-    images_per_shard: int = Field(ge=1, le=100_000)
+    images_per_shard: int = Field(ge=1, le=4096)
     runner: Literal["DirectRunner", "DataflowRunner", "FlinkRunner", "SparkRunner"]
     runner_options: dict[str, str | int | float | bool | list[str]]
 

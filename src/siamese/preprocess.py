@@ -37,7 +37,12 @@ from siamese.shapes import IMAGE_SHAPE
 
 MOST_IMAGES = 4096  # in a file: TensorFlow Transform splits a batch of more than 200 MB of pixels (6,990 images)
 MOST_BYTES = 2**29  # of a file's images, were they all converted to uncompressed PNG: a worker holds them all at once
-CLUSTER_ADDRESS = {"FlinkRunner": "flink_master", "SparkRunner": "spark_master_url"}
+REQUIRED_OPTIONS: dict[str, dict[str, str]] = {
+    "DirectRunner": {},
+    "DataflowRunner": {"project": "the Google Cloud project", "region": "where to run"},
+    "FlinkRunner": {"flink_master": "the address of the cluster"},
+    "SparkRunner": {"spark_master_url": "the address of the cluster"},
+}
 
 _CATALOG_COLUMNS = ["image_id", "path", "split", "width", "height"]
 _IMAGE_ID, _SHARD, _PIXELS = "image_id", "shard", "pixels"
@@ -118,12 +123,12 @@ def pipeline_options(params: PreprocessParams) -> Any:
         if f"--{name}" not in known:
             nearest = difflib.get_close_matches(f"--{name}", known, n=1, cutoff=0)[0].removeprefix("--")
             raise InputError(f"preprocess.runner_options: Beam has no option {name}; nearest: {nearest}")
+    required = REQUIRED_OPTIONS[params.runner]
     if params.runner != "DirectRunner":
-        address = CLUSTER_ADDRESS.get(params.runner)
-        if address and not options.keys() & {address, "job_endpoint"}:
-            raise _lacks(params.runner, address, "the address of the cluster")
-        if "temp_location" not in options:
-            raise _lacks(params.runner, "temp_location", "a folder that its workers reach")
+        required = required | {"temp_location": "a folder that its workers reach"}
+    for name, meaning in required.items():
+        if name not in options:
+            raise InputError(f"preprocess.runner {params.runner} needs preprocess.runner_options.{name}: {meaning}")
     said = StringIO()
     try:
         with redirect_stderr(said):
@@ -132,10 +137,6 @@ def pipeline_options(params: PreprocessParams) -> Any:
     except SystemExit:
         raise InputError(f"preprocess.runner_options: {said.getvalue().strip().splitlines()[-1]}") from None
     return parsed
-
-
-def _lacks(runner: str, option: str, meaning: str) -> InputError:
-    return InputError(f"preprocess.runner {runner} needs preprocess.runner_options.{option}: {meaning}")
 
 
 def _read_catalog(catalog_file: Path) -> pd.DataFrame:
@@ -195,12 +196,14 @@ def _read(shard: Shard, *, data_folder: str, max_pixels: int) -> pa.RecordBatch:
     """A file's images in canonical encoding, a row an image."""
     from apache_beam.io.filesystems import FileSystems
 
-    def canonical(image_id: str, path: str) -> bytes:
+    def canonical(image_id: str, name: str) -> bytes:
+        path = f"{data_folder}/{name}"
         try:
-            with FileSystems.open(f"{data_folder}/{path}", compression_type="uncompressed") as file:
+            with FileSystems.open(path, compression_type="uncompressed") as file:
                 data = file.read()
         except OSError as error:
-            raise InputError(f"{path}: can't be read ({_first_line(error)}): run `siamese catalog` again") from None
+            reason = error.strerror or _first_line(error)
+            raise InputError(f"{path}: can't be read ({reason}): run `siamese catalog` again") from None
         if hashlib.sha256(data).hexdigest() != image_id:
             raise InputError(f"{path}: changed since the catalog was made: run `siamese catalog` again")
         try:
@@ -253,10 +256,11 @@ def _progress(images_folder: Path, shards: list[Shard]) -> Iterator[None]:
 
     def done() -> Iterator[str]:
         waiting = [shard.name for shard in shards]
-        while waiting and not finished.wait(_POLL_SECONDS):
-            there = {name for name in waiting if (images_folder / name).exists()}
-            waiting = [name for name in waiting if name not in there]
+        while waiting:
+            last = finished.wait(_POLL_SECONDS)
+            there = [name for name in waiting if (images_folder / name).exists()]
             yield from there
+            waiting = [] if last else [name for name in waiting if name not in there]
 
     def show() -> None:
         for _ in track(done(), f"preprocessing images, {len(shards[0].paths)} at a time", len(shards)):
@@ -277,7 +281,7 @@ def _explained(data_folder: Path, shards: list[Shard], max_pixels: int) -> Itera
     try:
         yield
     except Exception as error:
-        said = re.search(r"InputError: (.+?)(?: \[while running .*)?$", str(error), re.MULTILINE)
+        said = re.search(r"InputError: (.+?)(?: \[while running|$)", f"{type(error).__name__}: {error}", re.MULTILINE)
         if said:
             raise InputError(said[1]) from None
         if "validations errors" in str(error):
@@ -290,9 +294,9 @@ def _explained(data_folder: Path, shards: list[Shard], max_pixels: int) -> Itera
 def _find_undecodable(data_folder: Path, shards: list[Shard], max_pixels: int) -> None:
     """Raises InputError at the first image that TensorFlow can't decode: a batch that fails doesn't say which."""
     tf = tensorflow()
-    for path in (path for shard in shards for path in shard.paths):
+    for path in (data_folder / name for shard in shards for name in shard.paths):
         try:
-            encoded = images.canonical((data_folder / path).read_bytes(), max_pixels)
+            encoded = images.canonical(path.read_bytes(), max_pixels)
             tf.io.decode_image(encoded, expand_animations=False)
         except tf.errors.InvalidArgumentError as error:
             raise InputError(f"{path}: TensorFlow can't decode it ({_first_line(error)}): remove it") from None

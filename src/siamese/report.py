@@ -11,10 +11,11 @@ import pandas as pd
 
 from siamese import curves, pictures
 from siamese.markup import Markup, element, join
-from siamese.measured import SPLITS, STABLE_FROM, Measured, Range
+from siamese.measured import Measured, Range
 from siamese.metrics import CALIBRATION_BINS, METRICS, same
 from siamese.params import EvaluateParams
 from siamese.scores import Images
+from siamese.splits import SPLITS, STABLE_FROM
 
 STYLE = Path(__file__).with_name("report.css")
 FEW_UNITS = (

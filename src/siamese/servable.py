@@ -21,6 +21,7 @@ class Servable(tf.Module):
         self.model = model
         self.transform = transform
         self._embedding, self._distance, self._head = parts(model)
+        self.score.get_concrete_function()  # what can't be served is told before training, not after
 
     @tf.function(input_signature=[tf.TensorSpec([None, *IMAGE_SHAPE], tf.uint8, "pixels")])
     def embed_pixels(self, pixels: Any) -> Any:
@@ -52,8 +53,7 @@ class Servable(tf.Module):
         return {"score": self.compare(first, second)}
 
 
-def export(model: Any, transform: Transform, folder: Path) -> None:
+def export(servable: Servable, folder: Path) -> None:
     """Writes the SavedModel `folder`, signatures `score` (default) and `embed`."""
-    servable = Servable(model, transform)
     signatures = {"serving_default": servable.score, "score": servable.score, "embed": servable.embed}
     tf.saved_model.save(servable, str(folder), signatures=signatures)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from siamese.errors import InputError
 
+JUST_ABOVE_ONE = 1.001
+
 
 def threshold_of(threshold_file: Path, own: float | None) -> float:
     """`own` where given, else the threshold in `threshold_file`.
@@ -18,7 +20,8 @@ def threshold_of(threshold_file: Path, own: float | None) -> float:
         return own
     try:
         found = json.loads(threshold_file.read_text(encoding="utf-8"))["threshold"]
-        if isinstance(found, int | float) and 0 <= found <= 1:
+        # A threshold just above 1 refuses every score.
+        if isinstance(found, int | float) and 0 <= found <= JUST_ABOVE_ONE:
             return float(found)
     except FileNotFoundError:
         raise InputError(f"{threshold_file} is missing: run `siamese evaluate`, or give --threshold SCORE") from None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from siamese import __version__, backend
+from siamese import __version__, backend, scores
 from siamese.batches import UNKNOWN, Plan, in_batch_plan, listed_plan
 from siamese.checkpoints import Checkpoints, State, key_of
 from siamese.errors import InputError
@@ -22,8 +22,7 @@ from siamese.params import TrainParams
 from siamese.progress import say, track
 from siamese.signals import Interrupt
 from siamese.stored import StoredImages
-
-EMBEDDED_AT_ONCE = 64  # images, in validation: a size that needs no more memory than a training step
+from siamese.verifier import Verifier
 
 
 def run(
@@ -67,7 +66,7 @@ def run(
     train(training, data, checkpoints)
 
     training.scoring.set_weights(training.kept_weights())
-    write_model(training.scoring, training.transform, model_folder)
+    write_model(training.scoring, training.servable, model_folder)
     with whole_file(history_file) as beside:
         pd.DataFrame(training.state.history).to_csv(beside, index=False)
     checkpoints.prune()
@@ -145,15 +144,18 @@ class Training:
         from siamese import loss
         from siamese.augment import augmentation
         from siamese.network import build, parts
+        from siamese.servable import Servable
         from siamese.transform import Transform
 
         self.params = params
         self.steps_per_epoch = steps_per_epoch
         self.state = State()
         self.best_weights: list[np.ndarray] | None = None
-        self.transform = transform = Transform.load(transform_folder)
+        transform = Transform.load(transform_folder)
         self.model = model = build(network, precision=precision, seed=params.seed)
         self.scoring = build(network)  # the same network in float32: what validation scores with, and what is saved
+        self.servable = Servable(self.scoring, transform)
+        self.verifier = Verifier(self.servable)
         self.optimizer = optimizer = _optimizer(keras, params, precision, steps_per_epoch)
         optimizer.build(model.trainable_variables)
         embedding, distance, head = parts(model)
@@ -266,35 +268,20 @@ def validate(training: Training, data: Data, images_per_second: float) -> None:
 
 
 def validation_scores(training: Training, data: Data) -> np.ndarray:
-    """The scores of the validation pairs, float32 [pairs], computed in float32."""
-    import tensorflow as tf
-
-    from siamese import loss
-    from siamese.network import parts
-
-    embedding, distance, head = parts(training.scoring)
-    ids = data.validation_ids
-    embeddings = np.concatenate(
-        [
-            embedding(training.transform.image(data.images.pixels(ids[start : start + EMBEDDED_AT_ONCE].tolist())))
-            for start in range(0, len(ids), EMBEDDED_AT_ONCE)
-        ]
-    )
+    """The scores of the validation pairs, float32 [pairs], as the servable model gives them."""
+    embedded = scores.embed(training.verifier, data.images, data.validation_ids)
+    place = embedded.rows(pd.Series(data.validation_ids))
     first, second, _ = data.validation_pairs
-    scores = [
-        tf.sigmoid(loss.pair_logits(embeddings, first[part], second[part], distance, head))
-        for part in (slice(start, start + 1024) for start in range(0, len(first), 1024))
-    ]
-    return np.concatenate(scores)
+    return scores.score(training.verifier, embedded, place[first], place[second])
 
 
-def write_model(model: Any, transform: Any, folder: Path) -> None:
+def write_model(model: Any, servable: Any, folder: Path) -> None:
     """Writes `siamese.keras` and `servable/` into `folder`, whole."""
-    from siamese import servable
+    from siamese.servable import export
 
     with whole_folder(folder) as beside:
         model.save(beside / "siamese.keras")
-        servable.export(model, transform, beside / "servable")
+        export(servable, beside / "servable")
 
 
 def _optimizer(keras: Any, params: TrainParams, precision: str, steps_per_epoch: int) -> Any:

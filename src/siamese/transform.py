@@ -6,6 +6,7 @@ graph at its tensor `pixels`: stored pixels enter at the cut, and get the number
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,19 @@ _DECODED_AT_ONCE = 8  # a large photograph takes some 50 MB while it is decoded
 
 
 class Transform(tf.Module):
-    """The two functions of a saved transform graph. Neither has state: what was analysed is constant in them."""
+    """The two functions of a saved transform graph. Neither has state: what was analysed is constant in them.
 
-    def __init__(self, graph: Any) -> None:
+    `pixels`: encoded images, string [n] as `siamese.images.canonical` gives them, to uint8 [n, 100, 100, 3].
+    `image`: pixels, uint8 [n, 100, 100, 3], to float32 of the same shape, in [0, 1] unless standardised.
+    """
+
+    def __init__(self, whole: Any) -> None:
+        """From the graph as a function that TensorFlow loaded."""
         super().__init__()
-        self._pixels = graph.prune(_tensor(graph, ENCODED), _tensor(graph, PIXELS))
-        self._image = graph.prune(_tensor(graph, PIXELS), _tensor(graph, IMAGE))
+        encoded = tf.TensorSpec([None], tf.string, ENCODED)
+        pixels = tf.TensorSpec([None, *IMAGE_SHAPE], tf.uint8, PIXELS)
+        self.pixels = tf.function(_part(whole, ENCODED, PIXELS), input_signature=[encoded], autograph=False)
+        self.image = tf.function(_part(whole, PIXELS, IMAGE), input_signature=[pixels], autograph=False)
 
     @classmethod
     def load(cls, folder: Path) -> Transform:
@@ -35,19 +43,9 @@ class Transform(tf.Module):
             InputError: there is none.
         """
         try:
-            return cls(_with_constants(tf.saved_model.load(str(folder / "transform_fn")).transform_fn))
+            return cls(tf.saved_model.load(str(folder / "transform_fn")).transform_fn)
         except (OSError, AttributeError, KeyError, ValueError, tf.errors.OpError):
             raise InputError(f"{folder} holds no transform: run `siamese preprocess`, or name another folder") from None
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, ENCODED)])
-    def pixels(self, encoded: Any) -> Any:
-        """Encoded images, string [n] as `siamese.images.canonical` gives them, to uint8 [n, 100, 100, 3]."""
-        return tf.ensure_shape(self._pixels(encoded), [None, *IMAGE_SHAPE])
-
-    @tf.function(input_signature=[tf.TensorSpec([None, *IMAGE_SHAPE], tf.uint8, PIXELS)])
-    def image(self, pixels: Any) -> Any:
-        """Pixels, uint8 [n, 100, 100, 3], to float32 of the same shape: in [0, 1] unless standardised."""
-        return tf.ensure_shape(self._image(pixels), [None, *IMAGE_SHAPE])
 
 
 def preprocessing_fn(inputs: dict[str, Any], *, standardise: bool) -> dict[str, Any]:
@@ -69,10 +67,12 @@ def preprocessing_fn(inputs: dict[str, Any], *, standardise: bool) -> dict[str, 
         parallel_iterations=_DECODED_AT_ONCE,
     )
     pixels = tf.reshape(tf.io.decode_raw(stored, tf.uint8), [-1, *IMAGE_SHAPE], name=PIXELS)
-    image = tf.cast(pixels, tf.float32) / 255
+    # Where a divisor is constant, TensorFlow may multiply by its inverse, in some programs and not in others, and the
+    # last digit differs; it leaves divide_no_nan alone. A channel that is constant, of deviation 0, becomes 0.
+    image = tf.math.divide_no_nan(tf.cast(pixels, tf.float32), 255)
     if standardise:
         mean, deviation = _analysed(pixels)
-        image = (image - mean) / deviation
+        image = tf.math.divide_no_nan(image - mean, deviation)
     return {PIXELS: stored, IMAGE: tf.identity(image, name=IMAGE)}
 
 
@@ -102,22 +102,27 @@ def _analysed(pixels: Any) -> tuple[Any, Any]:
     count = tf.cast(images * IMAGE_SHAPE[0] * IMAGE_SHAPE[1], tf.float64)
     mean = tf.cast(sums, tf.float64) / count
     deviation = tf.sqrt(tf.maximum(tf.cast(squares, tf.float64) / count - mean * mean, 0))
-    deviation = tf.where(deviation > 0, deviation, 255)  # a channel that is constant is only moved to 0
     # Subtracting whole images is ten times as fast on a processor as subtracting three numbers from every pixel.
     in_shares = [tf.broadcast_to(tf.cast(one / 255, tf.float32), IMAGE_SHAPE) for one in (mean, deviation)]
     return in_shares[0], in_shares[1]
 
 
-def _with_constants(function: Any) -> Any:
-    """A saved function as a graph without inputs, to be pruned: what it captures stands in it as constants."""
-    graph = function.graph
+def _part(whole: Any, start: str, end: str) -> Callable[[Any], Any]:
+    """What a loaded function makes of images between its tensors `start` and `end`, to be called while tracing."""
+    definition = whole.graph.as_graph_def()
+    dtype = whole.graph.get_tensor_by_name(f"{start}:0").dtype
+    for node in definition.node:
+        if node.name == start:
+            node.CopyFrom(tf.compat.v1.NodeDef(name=start, op="Placeholder"))
+            node.attr["dtype"].type = dtype.as_datatype_enum
+    part = tf.compat.v1.graph_util.extract_sub_graph(definition, [end])
+    names = {node.name for node in part.node}
 
-    def imported() -> None:
-        constants = {inner.name: tf.constant(outer.numpy()) for outer, inner in graph.captures}
-        tf.graph_util.import_graph_def(graph.as_graph_def(), input_map=constants, name="")
+    def traced(fed: Any) -> Any:
+        # `whole` must live as long as this: TensorFlow forgets the inner functions of a function that is gone.
+        captures = [(inner, outer) for outer, inner in whole.graph.captures if inner.op.name in names]
+        feeds = {f"{start}:0": fed} | {inner.name: tf.constant(outer.numpy()) for inner, outer in captures}
+        [computed] = tf.graph_util.import_graph_def(part, feeds, [f"{end}:0"], name="")
+        return tf.ensure_shape(computed, [None, *IMAGE_SHAPE])
 
-    return tf.compat.v1.wrap_function(imported, [])
-
-
-def _tensor(function: Any, name: str) -> Any:
-    return function.graph.get_tensor_by_name(f"{name}:0")
+    return traced

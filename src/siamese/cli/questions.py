@@ -1,4 +1,4 @@
-"""Questions that change nothing: `inspect`, `summary`, `params`."""
+"""Questions that change nothing: `inspect`, `summary`, `metrics`, `params`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from siamese import places
 from siamese.cli.options import AsJson, ParamsFile, Settings, answer
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (inspect, summary, params):
+    for command in (inspect, summary, metrics, params):
         app.command(rich_help_panel="Questions")(command)
 
 
@@ -45,6 +46,16 @@ def summary(
     if draw:
         question.draw(table, draw)
     answer(table.as_dict(), question.to_text(table), as_json)
+
+
+def metrics(
+    metrics_file: Annotated[Path, typer.Argument(help="What evaluate wrote.")] = places.METRICS, as_json: AsJson = False
+) -> None:
+    """Print the figures of the test split, with intervals and the raw-pixel baseline."""
+    from siamese import figures
+
+    found = figures.read(metrics_file)
+    answer(found, figures.to_text(found), as_json)
 
 
 def params(params_file: ParamsFile = None, settings: Settings = None, as_json: AsJson = False) -> None:

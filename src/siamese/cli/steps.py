@@ -161,6 +161,7 @@ def evaluate(
         report_file,
         threshold_file,
         params.evaluate,
+        settings=params.model_dump(),
         note=STAND_IN if Path(params.data.path) == places.SAMPLE else None,
     )
     done("evaluate", as_json, metrics=metrics_file, plots=plots_folder, report=report_file, threshold=threshold_file)

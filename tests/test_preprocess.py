@@ -1,0 +1,291 @@
+"""Preprocessing: every image once, as the graph makes it; analysed on the training split; whole outputs or none."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from siamese import images, preprocess, stored
+from siamese.errors import InputError
+from siamese.params import PreprocessParams
+from siamese.shapes import IMAGE_SHAPE
+from siamese.stored import StoredImages
+from siamese.transform import Transform
+
+MAX_PIXELS = 10**6
+SPLITS = ["train", "train", "test", "train", "validation"]
+
+
+def params(
+    *, standardise: bool = False, per_shard: int = 5, runner: str = "DirectRunner", **options: Any
+) -> PreprocessParams:
+    return PreprocessParams.model_validate(
+        {"standardise": standardise, "images_per_shard": per_shard, "runner": runner, "runner_options": options}
+    )
+
+
+def picture(seed: int, size: tuple[int, int] = (160, 120), file_format: str = "JPEG", mode: str = "RGB") -> bytes:
+    """A smooth random picture: a few random colours, enlarged."""
+    colours = np.random.default_rng(seed).integers(256, size=(6, 8, 3), dtype=np.uint8)
+    file = BytesIO()
+    Image.fromarray(colours).resize(size, Image.Resampling.BICUBIC).convert(mode).save(file, file_format)
+    return file.getvalue()
+
+
+def catalog_of(folder: Path, files: dict[str, tuple[bytes, str]]) -> Path:
+    """Writes the files (name to bytes and split) and a catalog of them."""
+    rows = []
+    for name, (data, split) in files.items():
+        (folder / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "data" / name).write_bytes(data)
+        info = images.describe(data)
+        image_id = hashlib.sha256(data).hexdigest()
+        rows.append((image_id, name, split, info.width, info.height))
+    pd.DataFrame(rows, columns=["image_id", "path", "split", "width", "height"]).to_parquet(folder / "catalog.parquet")
+    return folder
+
+
+def run(folder: Path, wanted: PreprocessParams, out: str = "out") -> Path:
+    preprocess.run(
+        folder / "data",
+        folder / "catalog.parquet",
+        folder / out / "images",
+        folder / out / "transform",
+        wanted,
+        MAX_PIXELS,
+    )
+    return folder / out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def some_files() -> dict[str, tuple[bytes, str]]:
+    files = {f"a/{seed}.jpg": (picture(seed), SPLITS[seed % 5]) for seed in range(8)}
+    files["b/exact size.png"] = (picture(20, IMAGE_SHAPE[:2], "PNG"), "train")
+    files["b/grey ü.PNG"] = (picture(21, (90, 250), "PNG", "L"), "test")
+    files["b/palette.bmp"] = (picture(22, (64, 64), "BMP", "P"), "train")
+    return files
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eleven images of all accepted kinds, preprocessed to `out`, five a file."""
+    folder = catalog_of(tmp_path_factory.mktemp("plain"), some_files())
+    run(folder, params())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def standardised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with standardisation, four a file."""
+    folder = catalog_of(tmp_path_factory.mktemp("standardised"), some_files())
+    run(folder, params(standardise=True, per_shard=4))
+    return folder
+
+
+def test_every_image_is_stored_once_in_order_of_its_id(plain: Path) -> None:
+    catalog = pd.read_parquet(plain / "catalog.parquet")
+    assert StoredImages(plain / "out/images").image_ids == sorted(catalog.image_id)
+    assert [file.name for file in sorted((plain / "out/images").iterdir())] == [
+        stored.file_name(n, 3) for n in range(3)
+    ]
+
+
+@pytest.mark.parametrize("folder", ["plain", "standardised"])
+def test_stored_pixels_and_bytes_give_the_same_tensor(folder: str, request: pytest.FixtureRequest) -> None:
+    """Training reads pixels, serving gets bytes: what the network sees is equal to the last bit."""
+    place = request.getfixturevalue(folder)
+    transform = Transform.load(place / "out/transform")
+    catalog = pd.read_parquet(place / "catalog.parquet")
+    pixels = StoredImages(place / "out/images").pixels(catalog.image_id.tolist())
+    encoded = [images.canonical((place / "data" / path).read_bytes(), MAX_PIXELS) for path in catalog.path]
+    assert np.array_equal(transform.pixels(encoded), pixels)
+    assert transform.image(transform.pixels(encoded)).numpy().tobytes() == transform.image(pixels).numpy().tobytes()
+
+
+def test_an_image_of_the_networks_size_is_stored_as_it_is(plain: Path) -> None:
+    data = (plain / "data/b/exact size.png").read_bytes()
+    pixels = StoredImages(plain / "out/images").pixels([hashlib.sha256(data).hexdigest()])[0]
+    assert np.array_equal(pixels, np.asarray(Image.open(BytesIO(data))))
+
+
+def test_a_second_run_writes_the_same_bytes_however_standardised(plain: Path, standardised: Path) -> None:
+    """Stored pixels are unscaled: the same files from another run, except for how many images a file has."""
+    run(plain, params(per_shard=4), out="again")
+    assert contents(plain / "again/images") == contents(standardised / "out/images")
+    again, first = StoredImages(plain / "again/images"), StoredImages(plain / "out/images")
+    assert np.array_equal(again.rows(range(11)), first.rows(range(11)))
+
+
+def test_standardised_training_images_have_mean_0_and_deviation_1(standardised: Path) -> None:
+    """Against numpy, in float64, over the pixels of the training split alone: (x - mean) / deviation, a channel."""
+    catalog = pd.read_parquet(standardised / "catalog.parquet")
+    everything = StoredImages(standardised / "out/images")
+    train = everything.pixels(catalog.image_id[catalog.split == "train"].tolist()) / 255
+    mean, deviation = train.mean(axis=(0, 1, 2)), train.std(axis=(0, 1, 2))
+    pixels = everything.rows(range(len(everything)))
+    image = Transform.load(standardised / "out/transform").image(pixels).numpy()
+    np.testing.assert_allclose(image, (pixels / 255 - mean) / deviation, atol=2e-6)
+
+
+def test_statistics_do_not_depend_on_other_splits_or_on_the_sharding(standardised: Path, tmp_path: Path) -> None:
+    """Other test and validation images, all in one file: the same numbers to the last bit."""
+    others = {name: (data if split == "train" else picture(99 + n), split)
+              for n, (name, (data, split)) in enumerate(some_files().items())}  # fmt: skip
+    run(catalog_of(tmp_path, others), params(standardise=True, per_shard=100))
+    pixels = np.random.default_rng(0).integers(256, size=(2, *IMAGE_SHAPE), dtype=np.uint8)
+    ours, theirs = (Transform.load(folder / "out/transform").image(pixels) for folder in (standardised, tmp_path))
+    assert np.array_equal(ours, theirs)
+
+
+def test_a_fresh_process_ends_well_says_little_and_asks_no_network(plain: Path) -> None:
+    """Exit code 0 (Beam's objects must not outlive their functions), one line, no name looked up; after a failure too."""
+    program = (
+        "import os, socket, sys\n"
+        "socket.getaddrinfo = lambda *_: os._exit(77)\n"
+        "from pathlib import Path\n"
+        "from siamese import errors, preprocess\n"
+        "from siamese.params import PreprocessParams\n"
+        "params = PreprocessParams(standardise=False, images_per_shard=9, runner='DirectRunner', runner_options={})\n"
+        "images, transform = Path('fresh/images'), Path('fresh/transform')\n"
+        "for data in ('nowhere', 'data'):\n"
+        "    try:\n"
+        "        preprocess.run(Path(data), Path('catalog.parquet'), images, transform, params, 10**6)\n"
+        "    except errors.InputError:\n"
+        "        assert data == 'nowhere'\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=plain, check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == ""
+    said = [line for line in ended.stderr.splitlines() if not line.startswith("preprocessing images")]
+    assert len(said) == 1 and said[0].startswith("11 images preprocessed in ")
+
+
+@pytest.fixture
+def one_bad(tmp_path: Path) -> Path:
+    """Three images and older outputs."""
+    for older in ("images", "transform"):
+        (tmp_path / "out" / older).mkdir(parents=True)
+        (tmp_path / "out" / older / "older").write_text("kept")
+    return catalog_of(tmp_path, {f"{seed}.jpg": (picture(seed), "train") for seed in range(3)})
+
+
+def assert_refused(folder: Path, message: str) -> None:
+    with pytest.raises(InputError, match=message) as refused:
+        run(folder, params())
+    assert "\n" not in str(refused.value)
+    assert contents(folder / "out") == {"images/older": b"kept", "transform/older": b"kept"}
+    assert sorted(file.name for file in (folder / "out").iterdir()) == ["images", "transform"]
+
+
+def test_a_changed_image_is_named_and_nothing_is_half_written(one_bad: Path) -> None:
+    (one_bad / "data/1.jpg").write_bytes(picture(7))
+    assert_refused(one_bad, r"data/1\.jpg: changed since the catalog was made: run `siamese catalog` again$")
+
+
+def test_a_vanished_image_is_named(one_bad: Path) -> None:
+    (one_bad / "data/2.jpg").unlink()
+    assert_refused(one_bad, r"data/2\.jpg: can't be read \(No such file or directory\): run `siamese catalog` again$")
+
+
+def test_an_image_that_tensorflow_cannot_decode_is_named(one_bad: Path) -> None:
+    """A catalog that took a truncated file, which only decoding finds."""
+    files = {"good.jpg": (picture(0), "train"), "half.jpg": (picture(1)[:1500], "train")}
+    assert_refused(catalog_of(one_bad, files), r"data/half\.jpg: TensorFlow can't decode it \(.+\): remove it$")
+
+
+def test_an_image_beyond_the_limit_of_pixels_is_named(one_bad: Path) -> None:
+    files = {"large.jpg": (picture(0, (1001, 1000)), "train")}
+    assert_refused(catalog_of(one_bad, files), r"data/large\.jpg: too many pixels: .*: run `siamese catalog` again$")
+
+
+def test_a_file_that_is_no_catalog_is_named(tmp_path: Path) -> None:
+    (tmp_path / "catalog.parquet").write_text("path,identity")
+    with pytest.raises(InputError, match=r"catalog\.parquet: is no catalog \(.+\): run `siamese catalog` again"):
+        run(tmp_path, params())
+    (tmp_path / "catalog.parquet").unlink()
+    with pytest.raises(InputError, match=r"catalog\.parquet is missing: run `siamese catalog`"):
+        run(tmp_path, params())
+
+
+def frame(count: int, side: int = 10) -> pd.DataFrame:
+    order = np.random.default_rng(0).permutation(count)
+    rows = [(f"{number:064}", f"{number}.png", side, side) for number in order]
+    return pd.DataFrame(rows, columns=["image_id", "path", "width", "height"])
+
+
+@pytest.mark.parametrize(
+    ("count", "per_shard", "sizes"), [(7, 3, [3, 3, 1]), (6, 3, [3, 3]), (1, 3, [1]), (3, 1, [1, 1, 1])]
+)
+def test_files_are_filled_one_after_the_other_in_order_of_id(count: int, per_shard: int, sizes: list[int]) -> None:
+    shards = preprocess.plan_shards(frame(count), per_shard)
+    assert [len(shard.image_ids) for shard in shards] == sizes
+    assert [path for shard in shards for path in shard.paths] == [f"{number}.png" for number in range(count)]
+    assert [image_id for shard in shards for image_id in shard.image_ids] == [
+        f"{number:064}" for number in range(count)
+    ]
+    assert [shard.name for shard in shards] == [stored.file_name(n, len(sizes)) for n in range(len(sizes))]
+
+
+def test_a_file_stays_below_what_a_worker_can_hold() -> None:
+    """10,000 x 10,000 pixels are 300 MB: no two fit in 2^29 bytes. 6,000 x 6,000 are 108 MB: four do, five don't."""
+    assert [len(shard.paths) for shard in preprocess.plan_shards(frame(3, 10_000), 100)] == [1, 1, 1]
+    assert [len(shard.paths) for shard in preprocess.plan_shards(frame(9, 6000), 100)] == [4, 4, 1]
+    assert [len(shard.paths) for shard in preprocess.plan_shards(frame(5000), 100_000)] == [4096, 904]
+
+
+def test_runner_options_reach_beam() -> None:
+    options = preprocess.pipeline_options(
+        params(
+            runner="DataflowRunner",
+            project="p",
+            region="r",
+            temp_location="gs://b/t",
+            num_workers=3,
+            experiments=["a", "b"],
+        )
+    ).get_all_options()
+    assert (options["project"], options["num_workers"], options["experiments"]) == ("p", 3, ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("runner", "options", "message"),
+    [
+        (
+            "DataflowRunner",
+            {"projet": "p"},
+            r"^preprocess\.runner_options: Beam has no option projet; nearest: project$",
+        ),
+        (
+            "DirectRunner",
+            {"direct_num_workers": "many"},
+            r"^preprocess\.runner_options: .*direct_num_workers: invalid int",
+        ),
+        ("DataflowRunner", {"region": "r"}, r"^preprocess\.runner DataflowRunner needs .*\.project: "),
+        ("FlinkRunner", {}, r"^preprocess\.runner FlinkRunner needs preprocess\.runner_options\.flink_master: "),
+        ("SparkRunner", {"temp_location": "/t"}, r"^preprocess\.runner SparkRunner needs .*\.spark_master_url: "),
+        ("FlinkRunner", {"flink_master": "localhost:1"}, r"^preprocess\.runner FlinkRunner needs .*\.temp_location: "),
+    ],
+)
+def test_what_is_wrong_with_a_runners_options_is_said_in_one_line(
+    runner: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as refused:
+        preprocess.pipeline_options(params(runner=runner, **options))
+    assert "\n" not in str(refused.value)
+
+
+def test_workers_elsewhere_reach_a_mounted_bucket_by_its_name() -> None:
+    assert preprocess._uri(Path("/gcs/bucket/run/images")) == "gs://bucket/run/images"
+    assert preprocess._uri(Path("/mnt/gcs/images")) == "/mnt/gcs/images"

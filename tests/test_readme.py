@@ -1,0 +1,51 @@
+"""The README tells the truth: its commands run, and what it quotes of the project is there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+from conftest import ROOT, Repository
+
+from siamese import sample
+from siamese.errors import ExitCode
+from siamese.params import SampleParams
+
+README = (ROOT / "README.md").read_text()
+ELSEWHERE = ("make repro", "make test", "source ")  # the two commands themselves; the environment is on the path here
+ANSWERS_NO = ("siamese verify",)  # whose exit code is the answer
+REFUSED = ("siamese params -S train.epoch=3",)
+
+
+def commands() -> list[str]:
+    found = []
+    for kind, block in re.findall(r"```(sh|console)\n(.*?)```", README, flags=re.DOTALL):
+        lines = block.splitlines()
+        found += [line[2:] for line in lines if line.startswith("$ ")] if kind == "console" else lines
+    return [re.sub(r"\s+#.*", "", command) for command in found if not command.startswith(ELSEWHERE)]
+
+
+def test_every_command_runs(repository: Repository) -> None:
+    faces = SampleParams(identities=8, images=4, seed=5, layout="identities", forgeries=False)
+    sample.run(repository.folder / "data/faces", faces)
+    assert len(commands()) >= 10
+    for command in commands():
+        allowed = [0, 1] if command.startswith(ANSWERS_NO) else [2] if command.startswith(REFUSED) else [0]
+        repository.run(*shlex.split(command), exit_codes=allowed)
+    repository.run("git", "checkout", "-q", "--", ".")
+    repository.run("dvc", "checkout")
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
+def test_every_link_leads_somewhere(link: str) -> None:
+    assert (ROOT / link).exists()
+
+
+def test_the_table_of_exit_codes_is_complete() -> None:
+    rows = re.findall(r"^\| (\d) \|", README, flags=re.MULTILINE)
+    assert rows == [str(int(code)) for code in ExitCode]
+
+
+def test_nothing_is_left_to_fill_in() -> None:
+    assert re.findall(r"@[A-Z0-9_]+@|TODO|TBD", README) == []
