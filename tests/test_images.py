@@ -526,6 +526,15 @@ def test_too_little_memory_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
         images.canonical(encoded(picture(), "BMP"), MAX)
 
 
+def test_a_file_larger_than_memory_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: Path) -> bytes:
+        raise MemoryError
+
+    (tmp_path / "a.png").write_bytes(PLAIN["PNG"])
+    monkeypatch.setattr(Path, "read_bytes", full)
+    assert str(images.examine(tmp_path / "a.png", MAX)).startswith("too large for this machine's memory")
+
+
 def test_needs_neither_tensorflow_nor_pandas() -> None:
     """A pool's processes import this module, each anew."""
     code = (

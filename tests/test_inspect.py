@@ -156,7 +156,7 @@ def test_role_folders_are_stable_when_each_role_is(tmp_path: Path) -> None:
             {**identities(9), "Anchor/1.png": image_bytes(900), "NEGATIVE/1.png": image_bytes(901)},
             "folders Anchor, NEGATIVE are read as identities: role folders are anchor, positive and negative",
         ),
-        (roles(9, 9, 9), "fewer than 100 images in each role: added data may change the split of what is there"),
+        (roles(9, 9, 9), "fewer than 100 images in a role: added data may change the split of what is there"),
     ],
 )
 def test_warns_of_what_is_odd(tmp_path: Path, files: Mapping[str, bytes], warning: str) -> None:

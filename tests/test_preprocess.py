@@ -150,7 +150,7 @@ def test_statistics_do_not_depend_on_other_splits_or_on_the_sharding(standardise
 
 
 def test_a_fresh_process_ends_well_says_little_and_asks_no_network(plain: Path) -> None:
-    """Exit code 0 (Beam's objects must not outlive their functions), one line, no name looked up; after a failure too."""
+    """Exit code 0 (Beam's objects must not outlive their functions), one line, no name looked up; and after a failure."""
     program = (
         "import os, socket, sys\n"
         "socket.getaddrinfo = lambda *_: os._exit(77)\n"

@@ -74,7 +74,7 @@ def test_repeating_one_step_lowers_its_loss_in_every_precision(
 def test_listed_pairs_train_too(workspace: Path, data: train.Data, tmp_path) -> None:
     values = train_params("train.pairing=listed", "train.epochs=1")
     run = training(workspace, data, values)
-    train.train(run, data, Checkpoints(tmp_path, "run"))
+    train.train(run, data, Checkpoints(tmp_path, "run"), tmp_path / "history.csv")
     assert len(run.state.history) == 1 and np.isfinite(run.state.history[0]["loss"])
 
 
@@ -90,7 +90,7 @@ def test_the_cosine_schedule_ends_near_zero(workspace: Path, data: train.Data) -
 def test_divergence_stops_with_advice(workspace: Path, data: train.Data, tmp_path) -> None:
     run = training(workspace, data, train_params("train.optimizer.learning_rate=1e38"))
     with pytest.raises(InputError, match=r"lower train\.optimizer\.learning_rate"):
-        train.train(run, data, Checkpoints(tmp_path, "run"))
+        train.train(run, data, Checkpoints(tmp_path, "run"), tmp_path / "history.csv")
 
 
 def test_the_best_epoch_is_the_one_of_the_lowest_eer_then_the_highest_auc(

@@ -16,6 +16,7 @@ def tensorflow() -> Any:
     with _without_start_up_lines():
         import tensorflow as tf
 
+        tf.get_logger().setLevel("ERROR")  # its warnings are about its own deprecated insides
         for gpu in tf.config.list_physical_devices("GPU"):
             try:
                 tf.config.experimental.set_memory_growth(gpu, True)

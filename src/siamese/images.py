@@ -137,6 +137,8 @@ def examine(file: Path, max_pixels: int) -> FileInfo | Rejected:
         return reason
     except OSError as error:
         return Rejected(f"can't be read: {error.strerror or error}")
+    except MemoryError:
+        return Rejected(f"too large for this machine's memory: {size} bytes")
 
 
 @dataclass(frozen=True)
@@ -257,19 +259,18 @@ class _Jpeg(_Picture):
     components: int = 0
     adobe: bool = False
     header: bytes = b""  # the segments before the first scan that say something about the pixels
-    scans: bytes = b""  # the first scan's header, and all behind it
+    first_scan: int = 0  # where its header starts
 
     @classmethod
     def read(cls, data: bytes) -> _Jpeg:
         frame: tuple[int, int, int] | None = None
-        orientation, adobe = 1, False
+        orientation, adobe, first_scan = 1, False, 0
         kept = [data[:2]]
-        scans = b""
         for marker, start, end in _segments(data):
-            body = data[start + 4 : end]
             if marker == _START_OF_SCAN:
-                scans = data[start:]
+                first_scan = start
                 break
+            body = data[start + 4 : end]
             if marker in _NOT_HUFFMAN_DCT:
                 raise Rejected(f"unsupported JPEG: {_NOT_HUFFMAN_DCT[marker]}")
             if marker in (0xC0, 0xC1, 0xC2):
@@ -284,10 +285,10 @@ class _Jpeg(_Picture):
             adobe |= marker == 0xEE and body.startswith(b"Adobe")
             if not 0xE1 <= marker <= 0xED and marker not in (0xEF, 0xFE):
                 kept.append(data[start:end])
-        if frame is None or not scans:
+        if frame is None or not first_scan:
             raise Rejected("damaged JPEG: no image data")
         width, height, components = frame
-        return cls(data, width, height, orientation, components, adobe, b"".join(kept), scans)
+        return cls(data, width, height, orientation, components, adobe, b"".join(kept), first_scan)
 
     @property
     def plain(self) -> bool:
@@ -307,7 +308,7 @@ class _Jpeg(_Picture):
         return image.convert("RGB")
 
     def _opened(self) -> JpegImageFile:
-        image = JpegImageFile(BytesIO(self.header + self.scans))
+        image = JpegImageFile(BytesIO(self.header + self.data[self.first_scan :]))
         if image.size != (self.width, self.height):
             raise Rejected("damaged JPEG: two sizes")
         return image

@@ -167,7 +167,7 @@ def _stable(found: Found) -> bool:
 
 def _warnings(found: Found, split: dict[str, dict[str, int]] | None, stable: bool) -> Iterator[str]:
     images = found.images
-    units = "identities" if found.layout == "identities" else "images in each role"
+    units = "identities" if found.layout == "identities" else "images in a role"
     if split and not stable:
         yield f"fewer than {STABLE_FROM} {units}: added data may change the split of what is there"
     if found.layout == "identities":

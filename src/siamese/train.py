@@ -63,12 +63,10 @@ def run(
         f"training {network}, {training.model.count_params():,} parameters, in {precision}: "
         f"{data.summary()}, {params.epochs} epochs of {training.steps_per_epoch} steps"
     )
-    train(training, data, checkpoints)
+    train(training, data, checkpoints, history_file)
 
     training.scoring.set_weights(training.kept_weights())
     write_model(training.scoring, training.servable, model_folder)
-    with whole_file(history_file) as beside:
-        pd.DataFrame(training.state.history).to_csv(beside, index=False)
     checkpoints.prune()
     say(f"model: {model_folder}, weights of epoch {training.kept_epoch()}")
 
@@ -204,8 +202,8 @@ class Training:
         return self.state.best_epoch if self.params.keep == "best" else self.state.epoch
 
 
-def train(training: Training, data: Data, checkpoints: Checkpoints) -> None:
-    """Runs the epochs that are left, from the newest checkpoint on."""
+def train(training: Training, data: Data, checkpoints: Checkpoints, history_file: Path) -> None:
+    """Runs the epochs that are left, from the newest checkpoint on; `history_file` grows with each."""
     found = checkpoints.newest()
     if found:
         training.restore(*found)
@@ -217,6 +215,8 @@ def train(training: Training, data: Data, checkpoints: Checkpoints) -> None:
             images = train_epoch(training, data, lambda: interrupt.check(lambda: _save(training, checkpoints)))
             seconds = time.monotonic() - began
             validate(training, data, images / seconds)
+            with whole_file(history_file) as beside:
+                pd.DataFrame(state.history).to_csv(beside, index=False)
             if state.epoch % params.checkpoint_every == 0 and state.epoch < params.epochs:
                 _save(training, checkpoints)
 
