@@ -61,7 +61,7 @@ def test_every_command_explains_itself(command: str, capsys) -> None:
         (["inspect", "nowhere"], "nowhere"),
         (["catalog", "--data", "nowhere"], "nowhere"),
         (["summary", "--draw", "net.gif"], "net.gif: a drawing is .svg or .png"),
-        (["verify", "a.png", "b.png", "--threshold", "2"], "2"),
+        (["verify", "a.png", "b.png", "--threshold", "2"], "--threshold"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, capsys, arguments: list[str], expected: str) -> None:

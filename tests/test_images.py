@@ -21,6 +21,7 @@ from PIL import Image, ImageFile
 
 from siamese import images
 from siamese.images import ImageInfo, Rejected
+from siamese.images.bmp import Bmp
 
 MAX = 1_000_000
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6  # PNG's colour types
@@ -521,7 +522,7 @@ def test_too_little_memory_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(images._Bmp, "pixels", full)
+    monkeypatch.setattr(Bmp, "pixels", full)
     with pytest.raises(Rejected, match="too large for this machine's memory"):
         images.canonical(encoded(picture(), "BMP"), MAX)
 

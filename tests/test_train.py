@@ -78,15 +78,6 @@ def test_listed_pairs_train_too(workspace: Path, data: train.Data, tmp_path) -> 
     assert len(run.state.history) == 1 and np.isfinite(run.state.history[0]["loss"])
 
 
-def test_the_cosine_schedule_ends_near_zero(workspace: Path, data: train.Data) -> None:
-    """Half way of 2 epochs the rate is half; a step before the end nearly none."""
-    run = training(workspace, data, train_params("train.schedule=cosine"))
-    run.optimizer.iterations.assign(run.steps_per_epoch)
-    assert float(run.optimizer.learning_rate) == pytest.approx(0.5e-4)
-    run.optimizer.iterations.assign(2 * run.steps_per_epoch)
-    assert float(run.optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
-
-
 def test_divergence_stops_with_advice(workspace: Path, data: train.Data, tmp_path) -> None:
     run = training(workspace, data, train_params("train.optimizer.learning_rate=1e38"))
     with pytest.raises(InputError, match=r"lower train\.optimizer\.learning_rate"):

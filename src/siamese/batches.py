@@ -36,59 +36,54 @@ class Plan:
 
 
 def in_batch_plan(codes: np.ndarray, *, batch: int, images_per_identity: int, seed: int, epoch: int) -> Plan:
-    """All labelled pairs among the images of each batch.
+    """All labelled pairs among the images of each step.
 
     Each identity's images, shuffled, are cut into groups of at most `images_per_identity`; the groups, shuffled, are
-    cut into batches. So every image of known identity comes once an epoch; the last batch is filled up from the
-    epoch's start. Images of unknown identity, where there are any, take half of each batch, and successive epochs work
-    through them in turn.
+    cut into steps of nearly equal size. So every image of known identity comes once an epoch. Images of unknown
+    identity, where there are any, take half of each step, and successive epochs work through them in turn.
 
     Args:
         codes: int [images], the identity of each image, `UNKNOWN` where it isn't known.
-        batch: images a step.
+        batch: images a step, at most.
         images_per_identity: images of one identity that are kept together.
         seed, epoch: what the order depends on.
     """
     rng = np.random.default_rng([seed, epoch])
     known, unknown = np.flatnonzero(codes != UNKNOWN), np.flatnonzero(codes == UNKNOWN)
-    share = batch // 2 if len(unknown) else batch
-    steps = -(-len(known) // share)
-    rows = np.resize(_in_groups(known, codes[known], images_per_identity, rng), (steps, share))
+    grouped = _in_groups(known, codes[known], images_per_identity, rng)
+    rows = _in_steps(grouped, batch // 2 if len(unknown) else batch)
     if len(unknown):
-        needed = steps * (batch - share)
         order = np.random.default_rng(seed).permutation(unknown)
-        others = order[(np.arange(needed) + epoch * needed) % len(order)]
-        rows = np.concatenate([rows, others.reshape(steps, -1)], axis=1)
+        others = order[(np.arange(len(known)) + epoch * len(known)) % len(order)]
+        rows = [np.concatenate(both) for both in zip(rows, np.array_split(others, len(rows)), strict=True)]
 
     def step(number: int) -> Step:
         unique = np.unique(rows[number])
         return Step(unique, *labelled_pairs(codes[unique]))
 
-    return Plan(steps, step)
+    return Plan(len(rows), step)
 
 
 def listed_plan(
     first: np.ndarray, second: np.ndarray, labels: np.ndarray, *, batch: int, seed: int, epoch: int
 ) -> Plan:
-    """The given pairs in random order, `batch // 2` a step; the last step is filled up from the epoch's start.
+    """The given pairs, each once an epoch, in random order, in steps of nearly equal size.
 
     Args:
         first, second: int [pairs], the two images of each pair.
         labels: int [pairs], 1 for the same identity.
-        batch: images a step, counting two for each pair.
+        batch: images a step, at most, counting two for each pair.
         seed, epoch: what the order depends on.
     """
-    pairs = batch // 2
-    order = np.random.default_rng([seed, epoch]).permutation(len(labels))
-    order = np.resize(order, (-(-len(order) // pairs), pairs))
+    steps = _in_steps(np.random.default_rng([seed, epoch]).permutation(len(labels)), batch // 2)
 
     def step(number: int) -> Step:
-        chosen = order[number]
+        chosen = steps[number]
         rows, positions = np.unique(np.concatenate([first[chosen], second[chosen]]), return_inverse=True)
         positions = positions.astype(np.int32)
-        return Step(rows, positions[:pairs], positions[pairs:], labels[chosen].astype(np.float32))
+        return Step(rows, positions[: len(chosen)], positions[len(chosen) :], labels[chosen].astype(np.float32))
 
-    return Plan(len(order), step)
+    return Plan(len(steps), step)
 
 
 def labelled_pairs(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -106,6 +101,11 @@ def labelled_pairs(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     labelled = (codes[first] != UNKNOWN) | (codes[second] != UNKNOWN)
     first, second = first[labelled].astype(np.int32), second[labelled].astype(np.int32)
     return first, second, (codes[first] == codes[second]).astype(np.float32)
+
+
+def _in_steps(items: np.ndarray, most: int) -> list[np.ndarray]:
+    """`items` cut into as few parts of at most `most` as possible, whose sizes differ by one at most."""
+    return np.array_split(items, -(-len(items) // most))
 
 
 def _in_groups(rows: np.ndarray, codes: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -37,6 +37,7 @@ from siamese.shapes import IMAGE_SHAPE
 
 MOST_IMAGES = 4096  # in a file: TensorFlow Transform splits a batch of more than 200 MB of pixels (6,990 images)
 MOST_BYTES = 2**29  # of a file's images, were they all converted to uncompressed PNG: a worker holds them all at once
+ANALYSED_AT_ONCE = 256
 REQUIRED_OPTIONS: dict[str, dict[str, str]] = {
     "DirectRunner": {},
     "DataflowRunner": {"project": "the Google Cloud project", "region": "where to run"},
@@ -76,7 +77,7 @@ def run(
     began = time.monotonic()
     catalog = _read_catalog(catalog_file)
     shards = plan_shards(catalog, params.images_per_shard)
-    training = plan_shards(catalog[catalog["split"] == "train"], params.images_per_shard) if params.standardise else []
+    training = plan_shards(catalog[catalog["split"] == "train"], ANALYSED_AT_ONCE) if params.standardise else []
     with whole_folder(images_folder) as images_beside, whole_folder(transform_folder) as transform_beside:
         with _progress(images_beside, shards):
             _run_pipeline(data_folder, shards, training, images_beside, transform_beside, params, max_pixels)
@@ -170,6 +171,12 @@ def _run_pipeline(
 
     local = params.runner == "DirectRunner"
     options = pipeline_options(params)
+    if params.runner == "DataflowRunner":
+        for folder in (data_folder, images_folder, transform_folder):
+            if not folder.absolute().is_relative_to("/gcs"):
+                raise InputError(
+                    f"{folder}: DataflowRunner's workers can't reach it: use folders in a bucket, mounted under /gcs"
+                )
     place = str if local else _uri
     read = partial(_read, data_folder=place(data_folder.absolute()), max_pixels=max_pixels)
     write = partial(_write, folder=place(images_folder.absolute()))

@@ -70,13 +70,12 @@ def draw(table: Table, file: Path) -> None:
     """Draws the two branches that share their weights, from the images to the score.
 
     Args:
-        file: `.svg` or `.png`; replaced if it's there.
+        file: replaced if it's there.
 
     Raises:
-        InputError: another suffix, or the file can't be written.
+        InputError: as `drawing_kind`, or the file can't be written.
     """
-    if file.suffix.lower() not in (".svg", ".png"):
-        raise InputError(f"{file}: a drawing is .svg or .png: name one of these")
+    kind = drawing_kind(file)
     import matplotlib as mpl
     from matplotlib.figure import Figure
     from matplotlib.patches import FancyBboxPatch
@@ -110,8 +109,19 @@ def draw(table: Table, file: Path) -> None:
     box(head, 2.55, len(shared) + 1, "#e2f0d9")
     arrow((4.5, 1.15), (4.5, 0.8))
     with whole_file(file) as beside, mpl.rc_context({"svg.hashsalt": "siamese"}):
-        kind = file.suffix.lower()[1:]
         figure.savefig(beside, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+
+
+def drawing_kind(file: Path) -> str:
+    """`svg` or `png`, by the file's suffix.
+
+    Raises:
+        InputError: it's another one.
+    """
+    kind = file.suffix.lower().removeprefix(".")
+    if kind not in ("svg", "png"):
+        raise InputError(f"{file}: a drawing is .svg or .png: name one of these")
+    return kind
 
 
 def _row(layer: Any) -> Layer:

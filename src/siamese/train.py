@@ -137,11 +137,11 @@ class Training:
         self, network: str, precision: str, transform_folder: Path, params: TrainParams, steps_per_epoch: int
     ) -> None:
         tf = backend.tensorflow()
-        import keras
 
         from siamese import loss
         from siamese.augment import augmentation
         from siamese.network import build, parts
+        from siamese.optimizer import optimizer
         from siamese.servable import Servable
         from siamese.transform import Transform
 
@@ -154,8 +154,8 @@ class Training:
         self.scoring = build(network)  # the same network in float32: what validation scores with, and what is saved
         self.servable = Servable(self.scoring, transform)
         self.verifier = Verifier(self.servable)
-        self.optimizer = optimizer = _optimizer(keras, params, precision, steps_per_epoch)
-        optimizer.build(model.trainable_variables)
+        self.optimizer = adam = optimizer(params, precision, steps_per_epoch)
+        adam.build(model.trainable_variables)
         embedding, distance, head = parts(model)
         augment = augmentation(params.augmentation)
 
@@ -174,8 +174,8 @@ class Training:
                 embeddings = embedding(images, training=True)
                 logits = loss.pair_logits(embeddings, first, second, distance, head)
                 value = loss.balanced_cross_entropy(labels, logits)
-                scaled = optimizer.scale_loss(value)
-            optimizer.apply(tape.gradient(scaled, model.trainable_variables), model.trainable_variables)
+                scaled = adam.scale_loss(value)
+            adam.apply(tape.gradient(scaled, model.trainable_variables), model.trainable_variables)
             return value
 
         self.step: Callable[..., Any] = step
@@ -252,7 +252,8 @@ def validate(training: Training, data: Data, images_per_second: float) -> None:
     state = training.state
     learning_rate = float(training.optimizer.learning_rate)
     loss = state.loss_sum / state.step
-    training.scoring.set_weights(training.model.get_weights())
+    for scoring, trained in zip(training.scoring.variables, training.model.variables, strict=True):
+        scoring.assign(trained.value)
     measured = validation_metrics(data.validation_pairs[2], validation_scores(training, data))
     state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
     row = {"epoch": state.epoch, "loss": loss} | measured
@@ -282,16 +283,6 @@ def write_model(model: Any, servable: Any, folder: Path) -> None:
     with whole_folder(folder) as beside:
         model.save(beside / "siamese.keras")
         export(servable, beside / "servable")
-
-
-def _optimizer(keras: Any, params: TrainParams, precision: str, steps_per_epoch: int) -> Any:
-    wanted = params.optimizer
-    rate: Any = wanted.learning_rate
-    if params.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=params.epochs * steps_per_epoch)
-    adam = keras.optimizers.Adam(rate, beta_1=wanted.beta_1, beta_2=wanted.beta_2, epsilon=wanted.epsilon)
-    # float16 has no room for small gradients: the loss is scaled up before, the gradients down after.
-    return keras.optimizers.LossScaleOptimizer(adam) if precision == "float16" else adam
 
 
 def _save(training: Training, checkpoints: Checkpoints) -> None:

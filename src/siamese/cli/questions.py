@@ -42,6 +42,8 @@ def summary(
     from siamese import summary as question
     from siamese.params import load
 
+    if draw:
+        question.drawing_kind(draw)  # before the seconds that the network takes
     table = question.summary(load(params_file, settings or []).model.network)
     if draw:
         question.draw(table, draw)

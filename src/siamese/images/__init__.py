@@ -1,0 +1,148 @@
+"""Image files before any tensor: which are taken, how large they are, and bytes that TensorFlow decodes rightly.
+
+TensorFlow knows no transparency on white, no CMYK and no orientation, and the first damaged file ends a whole run. So
+the catalog calls `check` once an image, which reads it to its last byte; whoever decodes calls `canonical`, which looks
+at headers alone where the bytes may pass as they are (10 microseconds), and else decodes by Pillow and writes a PNG.
+
+Headers are read here, not by Pillow, which decodes a PNG to tell its orientation, warns of unusual metadata from any
+thread, and guards against large images by a global. Pillow is given only the segments that make up the picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from siamese.images.bmp import Bmp
+from siamese.images.jpeg import Jpeg
+from siamese.images.picture import ImageInfo, Picture, Rejected, reasons
+from siamese.images.png import Png, png_bytes
+
+__all__ = [
+    "LONGEST_SIDE",
+    "SUFFIXES",
+    "FileInfo",
+    "ImageInfo",
+    "Rejected",
+    "canonical",
+    "check",
+    "describe",
+    "examine",
+]
+
+SUFFIXES = ("bmp", "jpeg", "jpg", "png")
+LONGEST_SIDE = 1_000_000  # libpng, inside TensorFlow, refuses longer ones
+_BYTES_A_PIXEL = 8  # of the widest pixel there is: 16 bits, four channels
+_METADATA_BYTES = 2**26
+
+_KINDS: tuple[type[Picture], ...] = (Jpeg, Png, Bmp)
+_OTHER_FORMATS = {
+    b"GIF8": "GIF",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"%PDF": "PDF",
+    b"8BPS": "Photoshop",
+    b"\0\0\1\0": "ICO",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+}
+_BOX_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC"}
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """A file that was read and taken: SHA-256 of its bytes (64 hexadecimal digits), their number, and the image."""
+
+    image_id: str
+    bytes: int
+    image: ImageInfo
+
+
+def canonical(data: bytes, max_pixels: int) -> bytes:
+    """Bytes that TensorFlow decodes to the picture that a person sees.
+
+    Args:
+        data: an image file's bytes. Damage is noticed only where Pillow decodes: `check` what no catalog has seen.
+        max_pixels: more are rejected, before anything is decoded.
+
+    Returns:
+        `data` itself if it is an upright JPEG or PNG of 8-bit grey or RGB; else an RGB PNG, not compressed, turned
+        upright, transparency laid on white, and of 16 bits the upper 8.
+
+    Raises:
+        Rejected: no image of these formats, animated, or too large.
+    """
+    picture = _picture(data, max_pixels)
+    return data if picture.plain else png_bytes(np.asarray(picture.decoded()))
+
+
+def check(data: bytes, max_pixels: int) -> ImageInfo:
+    """Reads the whole image, so that a damaged one is found here and not in the middle of a run.
+
+    JPEG is decoded at an eighth of its size, which reads all of its code; PNG is inflated, and its checksums compared.
+
+    Raises:
+        Rejected: empty, no image, another format, animated, too large, truncated or damaged.
+    """
+    picture = _picture(data, max_pixels)
+    with reasons(picture.format):
+        picture.check()
+    return picture.info
+
+
+def describe(data: bytes) -> ImageInfo:
+    """Size and format, from the headers alone.
+
+    Raises:
+        Rejected: no image of these formats, or its headers are damaged.
+    """
+    return _picture(data, None).info
+
+
+def examine(file: Path, max_pixels: int) -> FileInfo | Rejected:
+    """Reads and checks one file: what it is, or (returned, to travel between processes) why it isn't taken."""
+    try:
+        size = file.stat().st_size
+        if size > _BYTES_A_PIXEL * max_pixels + _METADATA_BYTES:
+            return Rejected(f"too large: {size} bytes are more than data.max_pixels, {max_pixels}, can fill")
+        data = file.read_bytes()
+        return FileInfo(hashlib.sha256(data).hexdigest(), len(data), check(data, max_pixels))
+    except Rejected as reason:
+        return reason
+    except OSError as error:
+        return Rejected(f"can't be read: {error.strerror or error}")
+    except MemoryError:
+        return Rejected(f"too large for this machine's memory: {size} bytes")
+
+
+def _picture(data: bytes, max_pixels: int | None) -> Picture:
+    kind = _kind(data)
+    with reasons(kind.format):
+        picture = kind.read(data)
+    width, height = picture.width, picture.height
+    if width < 1 or height < 1:
+        raise Rejected(f"damaged {kind.format}: {width} x {height} pixels")
+    if max_pixels is not None and width * height > max_pixels:
+        raise Rejected(f"too many pixels: {width} x {height} are more than data.max_pixels, {max_pixels}")
+    if max(width, height) > LONGEST_SIDE:
+        raise Rejected(f"too long: {width} x {height}, a side has at most {LONGEST_SIDE} pixels")
+    return picture
+
+
+def _kind(data: bytes) -> type[Picture]:
+    if not data:
+        raise Rejected("empty file")
+    for kind in _KINDS:
+        if data.startswith(kind.signature):
+            return kind
+    other = next((name for magic, name in _OTHER_FORMATS.items() if data.startswith(magic)), None)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        other = "WEBP"
+    if data[4:8] == b"ftyp":
+        other = _BOX_BRANDS.get(data[8:12])
+    raise Rejected(f"is {other}, not JPEG, PNG or BMP" if other else "not an image")

@@ -1,0 +1,104 @@
+"""JPEG: its segments up to the first scan, the kinds that are taken, and its pixels."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from typing import ClassVar, Self
+
+from PIL import Image, ImageChops
+from PIL.JpegImagePlugin import JpegImageFile
+
+from siamese.images.picture import Picture, Rejected, exif_orientation
+
+_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # not a stuffed or filling byte, nor a restart within a scan
+_NOT_HUFFMAN_DCT = {
+    **dict.fromkeys((0xC3, 0xC7), "lossless"),
+    **dict.fromkeys((0xC5, 0xC6, 0xDE), "hierarchical"),
+    **dict.fromkeys((0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF), "arithmetic-coded"),
+}
+
+
+@dataclass(frozen=True)
+class Jpeg(Picture):
+    """JPEG (ITU T.81): segments up to the first scan."""
+
+    format: ClassVar[str] = "JPEG"
+    signature: ClassVar[bytes] = b"\xff\xd8\xff"
+    components: int = 0
+    adobe: bool = False
+    header: bytes = b""  # the segments before the first scan that say something about the pixels
+    first_scan: int = 0  # where its header starts
+
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        frame: tuple[int, int, int] | None = None
+        orientation, adobe, first_scan = 1, False, 0
+        kept = [data[:2]]
+        for marker, start, end in _segments(data):
+            if marker == _START_OF_SCAN:
+                first_scan = start
+                break
+            body = data[start + 4 : end]
+            if marker in _NOT_HUFFMAN_DCT:
+                raise Rejected(f"unsupported JPEG: {_NOT_HUFFMAN_DCT[marker]}")
+            if marker in (0xC0, 0xC1, 0xC2):
+                depth, height, width, components = struct.unpack_from(">BHHB", body)
+                if depth != 8:
+                    raise Rejected(f"unsupported JPEG: {depth} bits a sample")
+                if components not in (1, 3, 4):
+                    raise Rejected(f"unsupported JPEG: {components} colour components")
+                frame = width, height, components
+            if marker == 0xE1 and body.startswith(b"Exif\0\0") and orientation == 1:
+                orientation = exif_orientation(body[6:])
+            adobe |= marker == 0xEE and body.startswith(b"Adobe")
+            if not 0xE1 <= marker <= 0xED and marker not in (0xEF, 0xFE):
+                kept.append(data[start:end])
+        if frame is None or not first_scan:
+            raise Rejected("damaged JPEG: no image data")
+        width, height, components = frame
+        return cls(data, width, height, orientation, components, adobe, b"".join(kept), first_scan)
+
+    @property
+    def plain(self) -> bool:
+        return self.components in (1, 3) and self.orientation == 1
+
+    def check(self) -> None:
+        for _ in _segments(self.data):
+            pass  # Pillow does without what follows the last pixel, up to the end marker; TensorFlow doesn't
+        image = self._opened()
+        image.draft(None, (1, 1))
+        image.load()
+
+    def pixels(self) -> Image.Image:
+        image: Image.Image = self._opened()
+        if self.components == 4 and not self.adobe:
+            image = ImageChops.invert(image)  # Pillow takes all CMYK as Adobe's, which stores it inverted
+        return image.convert("RGB")
+
+    def _opened(self) -> JpegImageFile:
+        image = JpegImageFile(BytesIO(self.header + self.data[self.first_scan :]))
+        if image.size != (self.width, self.height):
+            raise Rejected("damaged JPEG: two sizes")
+        return image
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker code, start (of its 0xFF) and end of each segment up to the end of the image, skipping the scans' code."""
+    at = 2
+    while found := _MARKER.search(data, at):
+        start, marker = found.start(), data[found.start() + 1]
+        if marker == _END_OF_IMAGE:
+            return
+        length = int.from_bytes(data[start + 2 : start + 4])
+        at = start + 2 + length
+        if start + 4 > len(data) or at > len(data):
+            break
+        if length < 2 or marker == _START_OF_IMAGE:
+            raise Rejected("damaged JPEG: a segment without content")
+        yield marker, start, at
+    raise Rejected("truncated JPEG")
