@@ -140,3 +140,17 @@ def test_exported_functions_need_neither_tensorflow_transform_nor_beam_nor_keras
 def test_a_folder_without_a_transform_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"{tmp_path} holds no transform: run `siamese preprocess`"):
         transform.Transform.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("format", "options"), [("JPEG", {"quality": 60}), ("JPEG", {"progressive": True}), ("PNG", {})]
+)
+def test_decodes_to_the_pixels_that_pillow_decodes(format: str, options: dict) -> None:
+    """At 100 x 100 nothing is resized: a smooth picture with a sharp edge, within 1 grey level."""
+    down, across = np.mgrid[0:100, 0:100]
+    picture = np.stack([across * 2, down * 2, 255 * (across > down)], axis=-1).astype(np.uint8)
+    encoded = BytesIO()
+    Image.fromarray(picture).save(encoded, format, **options)
+    expected = np.asarray(Image.open(encoded).convert("RGB"))
+    found = transform._decode(tf.constant(encoded.getvalue())).numpy()
+    assert np.abs(found.astype(int) - expected).max() <= 1

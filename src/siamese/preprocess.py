@@ -122,8 +122,8 @@ def pipeline_options(params: PreprocessParams) -> Any:
     options = params.runner_options
     for name in options:
         if f"--{name}" not in known:
-            nearest = difflib.get_close_matches(f"--{name}", known, n=1, cutoff=0)[0].removeprefix("--")
-            raise InputError(f"preprocess.runner_options: Beam has no option {name}; nearest: {nearest}")
+            nearest = [f"; nearest: {flag[2:]}" for flag in difflib.get_close_matches(f"--{name}", known, n=1)]
+            raise InputError(f"preprocess.runner_options: Beam has no option {name}{''.join(nearest)}")
     required = REQUIRED_OPTIONS[params.runner]
     if params.runner != "DirectRunner":
         required = required | {"temp_location": "a folder that its workers reach"}
@@ -218,8 +218,13 @@ def _read(shard: Shard, *, data_folder: str, max_pixels: int) -> pa.RecordBatch:
         except InputError as reason:
             raise InputError(f"{path}: {reason}: run `siamese catalog` again") from None
 
+    # A thread reads every fourth image: handing them out one by one costs more than reading a file that is cached.
+    pairs = list(zip(shard.image_ids, shard.paths, strict=True))
+    encoded = [b""] * len(pairs)
     with ThreadPoolExecutor(_READERS) as pool:
-        encoded = list(pool.map(canonical, shard.image_ids, shard.paths))
+        parts = pool.map(lambda first: [canonical(*pair) for pair in pairs[first::_READERS]], range(_READERS))
+        for first, part in enumerate(parts):
+            encoded[first::_READERS] = part
     columns = encoded, [one.encode() for one in shard.image_ids], [shard.name.encode()] * len(encoded)
     return pa.RecordBatch.from_arrays([_one_a_row(column) for column in columns], schema=_SCHEMA)
 
@@ -304,7 +309,7 @@ def _find_undecodable(data_folder: Path, shards: list[Shard], max_pixels: int) -
     for path in (data_folder / name for shard in shards for name in shard.paths):
         try:
             encoded = images.canonical(path.read_bytes(), max_pixels)
-            tf.io.decode_image(encoded, expand_animations=False)
+            tf.io.decode_jpeg(encoded)  # which reads PNG too
         except tf.errors.InvalidArgumentError as error:
             raise InputError(f"{path}: TensorFlow can't decode it ({_first_line(error)}): remove it") from None
 
