@@ -12,7 +12,7 @@ export PATH := $(VENV)/bin:$(PATH)
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-INSTALL = $(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python
+INSTALL = $(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(VENV)/bin/python
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
 help: ## List the commands

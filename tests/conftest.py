@@ -82,6 +82,13 @@ class Repository:
         assert done.returncode in exit_codes, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
+    def reset(self) -> None:
+        """Back to the last commit, the outputs too."""
+        self.run("git", "reset", "-q", "--hard")
+        self.run("git", "clean", "-fdq")
+        shutil.rmtree(self.folder / "data/faces", ignore_errors=True)
+        self.run("dvc", "checkout")
+
     def commit(self) -> None:
         self.run("git", "add", "--all")
         self.run("git", "commit", "-q", "-m", "state")

@@ -36,10 +36,10 @@ def test_without_best_weights_none_come_back(tmp_path) -> None:
 
 def test_the_newest_is_taken_and_two_are_kept(tmp_path) -> None:
     kept = Checkpoints(tmp_path, "run")
-    for epoch, step in ((9, 0), (10, 0), (10, 12), (11, 0)):
+    for epoch, step in ((999, 0), (9999, 0), (9999, 12), (10000, 0)):
         kept.save(state_after(epoch, step), arrays(epoch), None)
-    assert kept.newest()[0] == state_after(11)
-    assert sorted(path.name for path in kept.folder.iterdir()) == ["epoch-0010-step-000012", "epoch-0011-step-000000"]
+    assert kept.newest()[0] == state_after(10000)
+    assert sorted(path.name for path in kept.folder.iterdir()) == ["epoch-10000-step-000000", "epoch-9999-step-000012"]
 
 
 @pytest.mark.parametrize("harm", ["cut", "flip", "state", "missing"])
@@ -86,6 +86,14 @@ def test_a_place_that_cannot_be_written_is_one_line_and_the_older_one_stays(tmp_
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="can't be written"):
         Checkpoints(tmp_path / "file", "run").save(state_after(1), arrays(1), None)
+
+
+def test_what_other_runs_left_is_counted(tmp_path) -> None:
+    for key in ("run", "other", "third"):
+        Checkpoints(tmp_path, key).save(state_after(1), arrays(1), None)
+    one = Checkpoints(tmp_path, "run")
+    assert one.size() > 0
+    assert one.of_other_runs() == (2, 2 * one.size())
 
 
 def test_the_key_is_of_contents_parameters_and_nothing_else(tmp_path) -> None:

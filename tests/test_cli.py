@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,7 @@ def test_every_command_explains_itself(command: str, capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        ([], "name a command"),
         (["nonsense"], "nonsense"),
         (["train", "--nonsense"], "--nonsense"),
         (["params", "-S", "train.epoch=3"], "nearest known key: train.epochs"),
@@ -87,6 +89,19 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
     text = cli.app.info.epilog
     for code, word in zip(ExitCode, ("done", "no", "wrong input", "refused", "retraining"), strict=True):
         assert f"{int(code)} {word}" in text
+
+
+def test_sigterm_removes_what_is_half_written(tmp_path) -> None:
+    program = (
+        "import os, signal, pathlib; from siamese import cli, files, params\n"
+        "def step(*_):\n"
+        "    with files.whole_file(pathlib.Path('out')) as beside:\n"
+        "        beside.write_text('half'); os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
+        "params.load = step; cli.main(['params'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_params_prints_what_is_in_force(here, capsys) -> None:
@@ -166,6 +181,6 @@ def test_steps_say_what_they_wrote(here, tmp_path, capsys) -> None:
 
 
 def test_a_closed_pipe_is_no_traceback(here) -> None:
-    command = f"{sys.executable} -c 'from siamese.cli import main; main()' params | true"
+    command = f"{sys.executable} -c 'from siamese.cli import main; main()' params | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=os.environ)
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr and done.stdout.split()[-1] == "2"

@@ -30,6 +30,10 @@ def test_each_figure_stands_with_its_interval_and_its_baseline() -> None:
     ]
 
 
+def test_what_must_be_known_of_the_data_is_said() -> None:
+    assert figures.to_text(METRICS | {"note": "a stand-in"}).splitlines()[-1] == "data: a stand-in"
+
+
 def test_what_is_no_evaluation_is_told(tmp_path) -> None:
     with pytest.raises(InputError, match="run `siamese evaluate` first"):
         figures.read(tmp_path / "metrics.json")

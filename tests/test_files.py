@@ -1,6 +1,7 @@
 """Files and folders appear whole or not at all."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -32,10 +33,10 @@ def test_a_failure_leaves_the_older_file_and_nothing_beside_it(tmp_path) -> None
 def test_a_folder_replaces_the_older_one_only_at_the_end(tmp_path) -> None:
     place = tmp_path / "out"
     for content in ("first", "second"):
-        with files.whole_folder(place) as beside:
+        with files.whole_folder(place, own=["first", "second"]) as beside:
             (beside / content).write_text(content)
     assert names(place) == ["second"]
-    with pytest.raises(RuntimeError), files.whole_folder(place) as beside:
+    with pytest.raises(RuntimeError), files.whole_folder(place, own=["*"]) as beside:
         (beside / "half").write_text("")
         raise RuntimeError
     assert names(place) == ["second"]
@@ -46,8 +47,36 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="can't be written"), files.whole_file(tmp_path / "file" / "a.txt"):
         pass
-    with pytest.raises(InputError, match="can't be written"), files.whole_folder(tmp_path / "file" / "a"):
+    with pytest.raises(InputError, match="can't be written"), files.whole_folder(tmp_path / "file" / "a", own=[]):
         pass
+
+
+def test_a_folder_that_holds_anything_else_is_somebodys_and_stays(tmp_path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "me.jpg").write_text("")
+    refused = pytest.raises(InputError, match=r"holds me\.jpg, which this step doesn't write")
+    with refused, files.whole_folder(tmp_path / "photos", own=["part-*.tfrecord"]):
+        pass
+    assert names(tmp_path / "photos") == ["me.jpg"]
+
+
+def test_what_is_no_regular_file_is_not_replaced(tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(InputError, match="is no regular file"), files.whole_file(place):
+            pass
+    with pytest.raises(InputError, match="is no folder"), files.whole_folder(tmp_path / "pipe", own=["*"]):
+        pass
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path) -> None:
+    """No process has the highest number there can be; this one's parent is alive."""
+    dead, alive = 2**22 + 1, os.getppid()
+    for process in (dead, alive):
+        (tmp_path / f".out.unfinished-{process}").mkdir()
+    with files.whole_folder(tmp_path / "out", own=[]):
+        pass
+    assert names(tmp_path) == [f".out.unfinished-{alive}", "out"]
 
 
 def test_json_is_readable_and_ends_with_a_newline(tmp_path) -> None:

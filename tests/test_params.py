@@ -65,6 +65,7 @@ def test_a_key_of_another_section_is_found() -> None:
         ("train.epochs=1.5", "train.epochs = 1.5 is not allowed: must be a whole number"),
         ("train.epochs=0", "train.epochs = 0 is not allowed: must be 1 or more"),
         ("train.epochs=true", "train.epochs = True is not allowed: must be a whole number"),
+        ("train.seed=4294967296", "train.seed = 4294967296 is not allowed: must be below 4294967296"),
         ("train.batch=7", "train.batch = 7 is not allowed: must be a multiple of 2"),
         ("train.batch=6", "must hold at least two identities"),
         ("train.pairing=all", "must be one of 'in_batch' or 'listed'"),
@@ -108,6 +109,9 @@ def test_the_file_in_the_working_folder_wins_over_the_packaged_one(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     packaged = params.load()
     assert "packaged" in capsys.readouterr().err
+    Path("params.yaml").touch()  # as the shell does for `siamese params > params.yaml`
+    assert params.load() == packaged
+    capsys.readouterr()
     Path("params.yaml").write_text(params.to_yaml(packaged).replace("epochs: 50", "epochs: 7"))
     assert params.load().train.epochs == 7
     assert capsys.readouterr().err == ""

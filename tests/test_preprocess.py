@@ -271,6 +271,7 @@ def test_runner_options_reach_beam() -> None:
             {"direct_num_workers": "many"},
             r"^preprocess\.runner_options: .*direct_num_workers: invalid int",
         ),
+        ("DirectRunner", {"xyz": 1}, r"^preprocess\.runner_options: Beam has no option xyz$"),
         ("DataflowRunner", {"region": "r"}, r"^preprocess\.runner DataflowRunner needs .*\.project: "),
         ("FlinkRunner", {}, r"^preprocess\.runner FlinkRunner needs preprocess\.runner_options\.flink_master: "),
         ("SparkRunner", {"temp_location": "/t"}, r"^preprocess\.runner SparkRunner needs .*\.spark_master_url: "),
@@ -283,6 +284,11 @@ def test_what_is_wrong_with_a_runners_options_is_said_in_one_line(
     with pytest.raises(InputError, match=message) as refused:
         preprocess.pipeline_options(params(runner=runner, **options))
     assert "\n" not in str(refused.value)
+
+
+def test_a_cloud_runner_is_not_sent_to_folders_of_this_machine(one_bad: Path) -> None:
+    with pytest.raises(InputError, match=r"data: DataflowRunner's workers can't reach it: use folders in a bucket"):
+        run(one_bad, params(runner="DataflowRunner", project="p", region="r", temp_location="gs://bucket/t"))
 
 
 def test_workers_elsewhere_reach_a_mounted_bucket_by_its_name() -> None:

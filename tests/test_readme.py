@@ -8,8 +8,8 @@ import shlex
 import pytest
 from conftest import ROOT, Repository
 
-from siamese import sample
-from siamese.errors import ExitCode
+from siamese import params, sample
+from siamese.errors import ExitCode, InputError
 from siamese.params import SampleParams
 
 README = (ROOT / "README.md").read_text()
@@ -33,8 +33,14 @@ def test_every_command_runs(repository: Repository) -> None:
     for command in commands():
         allowed = [0, 1] if command.startswith(ANSWERS_NO) else [2] if command.startswith(REFUSED) else [0]
         repository.run(*shlex.split(command), exit_codes=allowed)
-    repository.run("git", "checkout", "-q", "--", ".")
-    repository.run("dvc", "checkout")
+    repository.reset()
+
+
+def test_the_quoted_refusal_is_what_is_said() -> None:
+    quoted = README.partition(f"$ {REFUSED[0]}\n")[2].splitlines()[0]
+    with pytest.raises(InputError) as refused:
+        params.load(ROOT / "params.yaml", ["train.epoch=3"])
+    assert str(refused.value).replace(f"{ROOT}/", "") == quoted.removeprefix("siamese: ")
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))

@@ -14,6 +14,7 @@ from conftest import working_folder
 from siamese import backend, cli, params, train
 from siamese.checkpoints import Checkpoints, State
 from siamese.errors import InputError
+from siamese.signals import Interrupted
 from siamese.stored import StoredImages
 from siamese.verifier import Verifier, read_image
 
@@ -23,7 +24,7 @@ INPUTS = [Path("artifacts") / name for name in ("catalog.parquet", "pairs.parque
 @pytest.fixture(scope="module")
 def data(workspace: Path) -> train.Data:
     with working_folder(workspace):
-        return train.read_data(INPUTS[0], INPUTS[1], StoredImages(INPUTS[2]))
+        return train.read_data(INPUTS[0], INPUTS[1], StoredImages(INPUTS[2]), train_params())
 
 
 def train_params(*settings: str) -> params.TrainParams:
@@ -54,7 +55,7 @@ def test_the_run_leaves_model_and_history_and_no_checkpoints(workspace: Path) ->
     assert history.epoch.tolist() == [1, 2]
     assert (history.learning_rate.round(10) == 1e-4).all()
     assert {path.name for path in (workspace / "artifacts/model").iterdir()} == {"siamese.keras", "servable"}
-    assert list(workspace.glob(".siamese/checkpoints/*")) == []
+    assert [path for path in workspace.glob(".siamese/checkpoints/*") if path.is_dir()] == []
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
@@ -64,18 +65,21 @@ def test_repeating_one_step_lowers_its_loss_in_every_precision(
     values = train_params("train.optimizer.learning_rate=0.001")
     run = training(workspace, data, values, precision)
     step = data.plan(values, 0).step(0)
-    pixels = data.images.pixels(data.train_ids[step.rows].tolist())
+    pixels = data.images.rows(data.train_rows[step.rows])
     seed = np.zeros(2, np.int32)
     losses = [float(run.step(pixels, step.first, step.second, step.labels, seed)) for _ in range(6)]
     assert losses[0] == pytest.approx(np.log(2), rel=0.2)  # an untrained network knows nothing
     assert losses[-1] < losses[0] - 0.02
 
 
-def test_listed_pairs_train_too(workspace: Path, data: train.Data, tmp_path) -> None:
+def test_listed_pairs_train_too(workspace: Path, tmp_path) -> None:
+    """7 identities of 4 images have 42 positive pairs, and as many negative ones: 21 steps of 4 pairs."""
     values = train_params("train.pairing=listed", "train.epochs=1")
+    data = train.read_data(workspace / INPUTS[0], workspace / INPUTS[1], StoredImages(workspace / INPUTS[2]), values)
     run = training(workspace, data, values)
+    assert run.steps_per_epoch == 21
     train.train(run, data, Checkpoints(tmp_path, "run"), tmp_path / "history.csv")
-    assert len(run.state.history) == 1 and np.isfinite(run.state.history[0]["loss"])
+    assert np.isfinite(pd.read_csv(tmp_path / "history.csv").loss).all()
 
 
 def test_divergence_stops_with_advice(workspace: Path, data: train.Data, tmp_path) -> None:
@@ -100,15 +104,60 @@ def test_the_best_epoch_is_the_one_of_the_lowest_eer_then_the_highest_auc(
     for epoch in range(1, 5):
         bias.assign([float(epoch)])
         run.state.step = 1
-        train.validate(run, data, 1.0)
+        train.validate(run, data, 1.0, lambda: None)
     assert run.kept_epoch() == 3
     assert run.kept_weights()[-1].tolist() == [3.0]
 
 
-@pytest.mark.parametrize(("patience", "epoch", "stops"), [(0, 50, False), (3, 12, False), (3, 13, True)])
+@pytest.mark.parametrize(("patience", "epoch", "stops"), [(0, 49, False), (0, 50, True), (3, 12, False), (3, 13, True)])
 def test_training_stops_after_as_many_epochs_without_a_better_one(patience: int, epoch: int, stops: bool) -> None:
+    """Of 50 epochs, where the 10th was the best."""
     state = State(epoch=epoch, best_epoch=10)
-    assert train._out_of_patience(state, train_params(f"train.early_stopping={patience}")) is stops
+    assert train._done(state, train_params(f"train.early_stopping={patience}", "train.epochs=50")) is stops
+
+
+def test_checkpoints_are_written_every_so_many_epochs_and_at_the_end(
+    workspace: Path, data: train.Data, monkeypatch, tmp_path
+) -> None:
+    """Of 5 epochs, every 2nd: after 2, 4 and 5."""
+    values = train_params("train.epochs=5", "train.checkpoint_every=2")
+    run = training(workspace, data, values)
+    saved = []
+    monkeypatch.setattr(Checkpoints, "save", lambda self, state, last, best: saved.append((state.epoch, state.step)))
+    monkeypatch.setattr(train, "train_epoch", lambda run, data, check: setattr(run.state, "step", 1) or 1)
+    train.train(run, data, Checkpoints(tmp_path, "run"), tmp_path / "history.csv")
+    assert saved == [(2, 0), (4, 0), (5, 0)]
+
+
+def test_a_signal_during_validation_is_heard(workspace: Path, data: train.Data) -> None:
+    run = training(workspace, data, train_params())
+    run.state.step = 1
+
+    def check() -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        train.validate(run, data, 1.0, check)
+    assert (run.state.epoch, run.state.step) == (0, 1)
+
+
+def test_weights_that_are_no_numbers_stop_with_advice(workspace: Path, data: train.Data) -> None:
+    run = training(workspace, data, train_params())
+    run.state.step = 1
+    run.model.get_layer("dense_1").bias.assign([float("nan")])
+    with pytest.raises(InputError, match=r"lower train\.optimizer\.learning_rate"):
+        train.validate(run, data, 1.0, lambda: None)
+
+
+def test_a_second_process_of_the_same_run_is_refused(tmp_path) -> None:
+    with Checkpoints(tmp_path, "run").locked():
+        refused = pytest.raises(InputError, match=f"process {os.getpid()} is training the same")
+        with refused, Checkpoints(tmp_path, "run").locked():
+            pass
+        with Checkpoints(tmp_path, "other").locked():
+            pass
+    with Checkpoints(tmp_path, "run").locked():
+        pass
 
 
 def test_too_little_disk_is_told_before_training(workspace: Path, monkeypatch, tmp_path) -> None:
@@ -117,7 +166,7 @@ def test_too_little_disk_is_told_before_training(workspace: Path, monkeypatch, t
 
     monkeypatch.setattr(train.shutil, "disk_usage", lambda _: Usage)
     with pytest.raises(InputError, match=r"may take 1\.9 GB, only 1\.0 GB are free"):
-        train._check_disk(38_964_545, tmp_path / "checkpoints", tmp_path / "model")
+        train._check_disk(38_964_545, Checkpoints(tmp_path / "checkpoints", "run"), tmp_path / "model")
 
 
 def test_a_run_stopped_by_sigterm_ends_as_the_run_left_alone(workspace: Path, tmp_path) -> None:
@@ -126,7 +175,12 @@ def test_a_run_stopped_by_sigterm_ends_as_the_run_left_alone(workspace: Path, tm
     for name in ("params.yaml", *map(str, INPUTS)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).symlink_to(workspace / name)
-    command = [sys.executable, "-c", "from siamese.cli import main; main()", "train"]
+    # Slower steps than the reader of their lines, so that the signal arrives while there are some left.
+    program = (
+        "import time; from siamese import batches, cli; listed = batches.labelled_pairs\n"
+        "batches.labelled_pairs = lambda codes: (time.sleep(SECONDS), listed(codes))[1]; cli.main()"
+    )
+    command = [sys.executable, "-c", program.replace("SECONDS", "1"), "train"]
     stopped = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     for line in stopped.stderr:
         if line.startswith("epoch 1/2"):
@@ -139,8 +193,10 @@ def test_a_run_stopped_by_sigterm_ends_as_the_run_left_alone(workspace: Path, tm
     (checkpoint,) = tmp_path.glob(".siamese/checkpoints/*/epoch-*")
     assert checkpoint.name.startswith("epoch-0001-step-")
 
+    command[2] = program.replace("SECONDS", "0")
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "continuing after epoch 1, step" in again.stderr
+    assert not list(tmp_path.glob(".siamese/checkpoints/*/"))
     for left_alone, resumed in zip(
         weights_of(workspace / "artifacts/model"), weights_of(tmp_path / "artifacts/model"), strict=True
     ):

@@ -38,30 +38,30 @@ class Plan:
 def in_batch_plan(codes: np.ndarray, *, batch: int, images_per_identity: int, seed: int, epoch: int) -> Plan:
     """All labelled pairs among the images of each step.
 
-    Each identity's images, shuffled, are cut into groups of at most `images_per_identity`; the groups, shuffled, are
-    cut into steps of nearly equal size. So every image of known identity comes once an epoch. Images of unknown
-    identity, where there are any, take half of each step, and successive epochs work through them in turn.
+    An image with a partner, another of its identity, comes once an epoch: each identity's images, shuffled, are cut
+    into groups of at most `images_per_identity`, which are spread evenly over the epoch. The others, of unknown
+    identity or the only one of theirs, can only be negatives: they take half of each step at most, and where there are
+    too many, successive epochs work through them in turn.
 
     Args:
         codes: int [images], the identity of each image, `UNKNOWN` where it isn't known.
-        batch: images a step, at most.
+        batch: images a step, at most; the steps of an epoch differ by two images at most.
         images_per_identity: images of one identity that are kept together.
         seed, epoch: what the order depends on.
     """
-    rng = np.random.default_rng([seed, epoch])
-    known, unknown = np.flatnonzero(codes != UNKNOWN), np.flatnonzero(codes == UNKNOWN)
-    grouped = _in_groups(known, codes[known], images_per_identity, rng)
-    rows = _in_steps(grouped, batch // 2 if len(unknown) else batch)
-    if len(unknown):
-        order = np.random.default_rng(seed).permutation(unknown)
-        others = order[(np.arange(len(known)) + epoch * len(known)) % len(order)]
-        rows = [np.concatenate(both) for both in zip(rows, np.array_split(others, len(rows)), strict=True)]
+    partners = np.bincount(codes[codes != UNKNOWN], minlength=1)[codes] > 1
+    with_partner, others = np.flatnonzero(partners & (codes != UNKNOWN)), np.flatnonzero(~partners | (codes == UNKNOWN))
+    taken = min(len(others), len(with_partner))
+    grouped = _in_groups(with_partner, codes[with_partner], images_per_identity, np.random.default_rng([seed, epoch]))
+    others = np.random.default_rng(seed).permutation(others)
+    others = others[(np.arange(taken) + epoch * taken) % max(len(others), 1)]
+    steps = -(-(len(with_partner) + taken) // (batch - 1 if taken else batch))  # both parts may round up
 
     def step(number: int) -> Step:
-        unique = np.unique(rows[number])
-        return Step(unique, *labelled_pairs(codes[unique]))
+        rows = np.unique(np.concatenate([_part(grouped, number, steps), _part(others, number, steps)]))
+        return Step(rows, *labelled_pairs(codes[rows]))
 
-    return Plan(len(rows), step)
+    return Plan(steps, step)
 
 
 def listed_plan(
@@ -75,15 +75,16 @@ def listed_plan(
         batch: images a step, at most, counting two for each pair.
         seed, epoch: what the order depends on.
     """
-    steps = _in_steps(np.random.default_rng([seed, epoch]).permutation(len(labels)), batch // 2)
+    order = np.random.default_rng([seed, epoch]).permutation(len(labels))
+    steps = -(-len(order) // (batch // 2))
 
     def step(number: int) -> Step:
-        chosen = steps[number]
+        chosen = _part(order, number, steps)
         rows, positions = np.unique(np.concatenate([first[chosen], second[chosen]]), return_inverse=True)
         positions = positions.astype(np.int32)
         return Step(rows, positions[: len(chosen)], positions[len(chosen) :], labels[chosen].astype(np.float32))
 
-    return Plan(len(steps), step)
+    return Plan(steps, step)
 
 
 def labelled_pairs(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -103,18 +104,19 @@ def labelled_pairs(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return first, second, (codes[first] == codes[second]).astype(np.float32)
 
 
-def _in_steps(items: np.ndarray, most: int) -> list[np.ndarray]:
-    """`items` cut into as few parts of at most `most` as possible, whose sizes differ by one at most."""
-    return np.array_split(items, -(-len(items) // most))
+def _part(items: np.ndarray, number: int, parts: int) -> np.ndarray:
+    """Part `number` of `items`, when they are cut into `parts` whose sizes differ by one at most."""
+    return items[number * len(items) // parts : (number + 1) * len(items) // parts]
 
 
 def _in_groups(rows: np.ndarray, codes: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """`rows` reordered: each identity's images shuffled and cut into groups of `size`, the groups shuffled."""
+    """`rows` reordered: each identity's images shuffled, cut into groups of `size`, and these spread evenly."""
     shuffled = rng.permutation(len(rows))
     by_identity = shuffled[np.argsort(codes[shuffled], kind="stable")]
-    sorted_codes = codes[by_identity]
-    starts = np.flatnonzero(np.r_[True, sorted_codes[1:] != sorted_codes[:-1]])
-    within = np.arange(len(rows)) - np.repeat(starts, np.diff(np.r_[starts, len(rows)]))
-    group = np.cumsum(within % size == 0) - 1
-    place = rng.permutation(group[-1] + 1)
+    images = np.unique(codes, return_counts=True)[1]
+    groups = -(-images // size)  # of each identity
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(images) - images, images)
+    group = np.repeat(np.cumsum(groups) - groups, images) + within // size
+    number = np.arange(groups.sum()) - np.repeat(np.cumsum(groups) - groups, groups)
+    place = (number + rng.random(len(number))) / np.repeat(groups, groups)  # in the epoch, from 0 to 1
     return rows[by_identity[np.argsort(place[group], kind="stable")]]

@@ -8,12 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from siamese import calibrate, plots, report, scores
+from siamese import calibrate, plots, report
 from siamese.files import existing, whole_file, write_json
 from siamese.measured import Judged, Measured, measure_model
 from siamese.metrics import METRICS
 from siamese.one_shot import OneShot
 from siamese.params import EvaluateParams
+from siamese.tables import read_table
 
 CATALOG_COLUMNS = ["image_id", "identity", "role", "split"]
 PAIR_COLUMNS = ["anchor_id", "other_id", "label", "split"]
@@ -49,8 +50,8 @@ def run(
     from siamese.stored import StoredImages
     from siamese.verifier import Verifier
 
-    catalog = scores.read_table(existing(catalog_file, "siamese catalog"), CATALOG_COLUMNS)
-    pairs = scores.read_table(existing(pairs_file, "siamese pairs"), PAIR_COLUMNS)
+    catalog = read_table(existing(catalog_file, "siamese catalog"), CATALOG_COLUMNS)
+    pairs = read_table(existing(pairs_file, "siamese pairs"), PAIR_COLUMNS)
     images = StoredImages(existing(images_folder, "siamese preprocess"))
     history = pd.read_csv(history_file) if history_file.exists() else None
     measured = measure_model(catalog, pairs, Verifier.load(model_folder), images, params)
@@ -59,20 +60,21 @@ def run(
     with whole_file(report_file) as beside:
         page = report.render(measured, images, history, params, note, settings)
         beside.write_text(page, encoding="utf-8", newline="\n")
-    write_json(metrics_file, metrics(measured, params))
+    write_json(metrics_file, metrics(measured, params, note))
 
 
-def metrics(measured: Measured, params: EvaluateParams) -> dict[str, Any]:
+def metrics(measured: Measured, params: EvaluateParams, note: str | None) -> dict[str, Any]:
     """The content of metrics.json: numbers by name, as `dvc metrics show` and `diff` list them; None where undefined.
 
     The ends of the 95 % intervals stand in `test_low` and `test_high` under the names of their metrics; `undefined`
-    gives the reasons for what has no value, in words.
+    gives the reasons for what has no value, in words, and `note` what else must be known of the data.
     """
     model, baseline = measured.model, measured.baseline
     gain, gain_range = measured.eer_gain
     low, high = gain_range or (None, None)
     positives = measured.counts["test"]["positive_pairs"] / measured.counts["test"]["pairs"]
     return {
+        **({"note": note} if note else {}),
         "threshold": model.threshold.threshold,
         **_judged("test", model, METRICS),
         "validation": _rounded({name: value for name, value in model.validation.items()}),

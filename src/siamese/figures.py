@@ -41,7 +41,8 @@ def to_text(figures: Mapping[str, Any]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [f"{row[0]:<{widths[0]}}  " + "  ".join(f"{row[c]:>{widths[c]}}" for c in (1, 2, 3)) for row in rows]
     lines.insert(1, "-" * len(lines[0]))
-    return "\n".join([*lines, f"{counts['pairs']} test pairs, threshold {figures['threshold']:.3f}"])
+    lines.append(f"{counts['pairs']} test pairs, threshold {figures['threshold']:.3f}")
+    return "\n".join([*lines, *([f"data: {figures['note']}"] if figures.get("note") else [])])
 
 
 def _figure(value: float | None) -> str:

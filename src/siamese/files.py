@@ -1,13 +1,15 @@
-"""Files appear whole or not at all: written beside their place, then renamed."""
+"""Files appear whole or not at all: written beside their place, then renamed. A user's files are not replaced."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -19,46 +21,56 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Gives a path beside `path` to write to; renames it to `path` when the block ends well, removes it otherwise.
 
     Raises:
-        InputError: the file can't be written (no room, no permission), with the reason.
+        InputError: the file can't be written (no room, no permission), or what is there is no file.
     """
-    beside = path.with_name(f".{path.name}.unfinished-{os.getpid()}")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no regular file: name another one to write")
+    beside = _beside(path, "unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
         yield beside
         _sync(beside)
         beside.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
+        _remove(beside)
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def whole_folder(path: Path, own: Sequence[str]) -> Iterator[Path]:
     """As `whole_file`, for a folder: gives an empty folder beside `path`; an older `path` is replaced at the end.
 
-    Only for folders that a step owns as its output; never for a user's.
+    Args:
+        path: the folder.
+        own: patterns of the names that the step writes into it. A folder that holds anything else is somebody's, and
+            is not replaced.
 
     Raises:
-        InputError: the folder can't be written, with the reason.
+        InputError: the folder can't be written, or holds what the step doesn't write.
     """
-    beside = path.with_name(f".{path.name}.unfinished-{os.getpid()}")
-    older = path.with_name(f".{path.name}.older-{os.getpid()}")
+    _refuse_foreign(path, own)
+    beside, older = _beside(path, "unfinished"), _beside(path, "older")
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        beside.mkdir()
         yield beside
+        for file in beside.rglob("*"):
+            _sync(file)
+        _refuse_foreign(path, own)
         if path.exists():
             path.replace(older)
         beside.replace(path)
+        _sync(path.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
         if older.exists() and not path.exists():
             older.replace(path)
         for leftover in (beside, older):
-            shutil.rmtree(leftover, ignore_errors=True)
+            _remove(leftover)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -87,9 +99,50 @@ def existing(path: Path, made_by: str) -> Path:
     return path
 
 
+def _beside(path: Path, state: str) -> Path:
+    return path.with_name(f".{path.name}.{state}-{os.getpid()}")
+
+
+def _refuse_foreign(path: Path, own: Sequence[str]) -> None:
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is no folder: name another one to write")
+    for entry in path.iterdir() if path.exists() else ():
+        if not any(fnmatch(entry.name, pattern) for pattern in own):
+            raise InputError(f"{path} holds {entry.name}, which this step doesn't write: name another folder")
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Removes what a killed process left beside `path`."""
+    for leftover in path.parent.glob(f".{path.name}.*-*"):
+        found = re.fullmatch(r"(?:unfinished|older)-(\d+)", leftover.name.removeprefix(f".{path.name}."))
+        if found and not _alive(int(found[1])):
+            _remove(leftover)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return process != os.getpid()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
 def _sync(path: Path) -> None:
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:

@@ -70,13 +70,6 @@ def parts(model: keras.Model) -> tuple[keras.Model, L1Distance, layers.Dense]:
     return model.get_layer("embedding"), model.get_layer("l1_distance"), model.get_layer("dense_1")
 
 
-def with_precision(model: keras.Model, network: str, precision: str) -> keras.Model:
-    """The same weights in a network of another precision."""
-    other = build(network, precision=precision)
-    other.set_weights(model.get_weights())
-    return other
-
-
 def _float32_sigmoid(x: Any) -> Any:
     # A sigmoid in bfloat16 would round embeddings to 3 digits, and with them every distance.
     return ops.sigmoid(ops.cast(x, "float32"))

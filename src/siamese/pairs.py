@@ -17,6 +17,7 @@ import pandas as pd
 from siamese.errors import InputError
 from siamese.files import existing, whole_file
 from siamese.params import PairsParams
+from siamese.tables import read_table
 
 PAIR_COLUMNS = ["anchor_id", "other_id", "label", "split"]
 SPLITS = ["train", "test", "validation"]
@@ -24,7 +25,7 @@ SPLITS = ["train", "test", "validation"]
 
 def run(catalog_file: Path, pairs_file: Path, params: PairsParams) -> None:
     """Reads `catalog.parquet`, writes `pairs.parquet`: the step as DVC and Kubeflow call it."""
-    catalog = pd.read_parquet(existing(catalog_file, "siamese catalog"), columns=["image_id", "identity", "split"])
+    catalog = read_table(existing(catalog_file, "siamese catalog"), ["image_id", "identity", "split"])
     pairs = make_pairs(catalog, per_split=params.per_split, seed=params.seed)
     with whole_file(pairs_file) as beside:
         pairs.to_parquet(beside, index=False)

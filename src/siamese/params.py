@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from siamese.errors import InputError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
 AboveZero = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy and TensorFlow take
 
 
 class Section(BaseModel):
@@ -34,7 +35,7 @@ class SampleParams(Section):
 
     identities: int = Field(ge=2, le=100_000)
     images: int = Field(ge=2, le=1000)
-    seed: NonNegativeInt
+    seed: Seed
     layout: Literal["identities", "roles"]
     forgeries: bool
 
@@ -45,7 +46,7 @@ class CatalogParams(Section):
     train: OpenShare
     test: OpenShare
     validation: OpenShare
-    seed: NonNegativeInt
+    seed: Seed
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> Self:
@@ -58,7 +59,7 @@ class PairsParams(Section):
     """Section `pairs`."""
 
     per_split: int = Field(ge=2)
-    seed: NonNegativeInt
+    seed: Seed
 
 
 class PreprocessParams(Section):
@@ -99,14 +100,14 @@ class TrainParams(Section):
     """Section `train`."""
 
     epochs: int = Field(ge=1)
-    batch: int = Field(ge=4, multiple_of=2)
+    batch: int = Field(ge=4, le=1024, multiple_of=2)
     images_per_identity: int = Field(ge=2)
     pairing: Literal["in_batch", "listed"]
     precision: Literal["auto", "float32", "bfloat16", "float16"]
     optimizer: OptimizerParams
     schedule: Literal["constant", "cosine"]
-    seed: NonNegativeInt
-    early_stopping: NonNegativeInt
+    seed: Seed
+    early_stopping: int = Field(ge=0)
     keep: Literal["best", "last"]
     checkpoint_every: int = Field(ge=1)
     augmentation: AugmentationParams
@@ -124,7 +125,7 @@ class EvaluateParams(Section):
     threshold: str | float
     bootstrap: int = Field(ge=100)
     one_shot_trials: int = Field(ge=1)
-    seed: NonNegativeInt
+    seed: Seed
 
     @field_validator("threshold")
     @classmethod
@@ -177,7 +178,8 @@ def load(file: Path | None = None, settings: Iterable[str] = ()) -> Params:
         InputError: a file that can't be read, an unknown key or a value that isn't allowed, in one line.
     """
     source = file or Path("params.yaml")
-    if file is None and not source.exists():
+    if file is None and not (source.exists() and source.read_bytes().strip()):
+        # Empty, too: `siamese params > params.yaml` has the shell make it before this reads it.
         from siamese.progress import say
 
         source = packaged_file()
@@ -257,7 +259,9 @@ def _set(values: dict[str, Any], setting: str) -> None:
     *parents, last = key.split(".")
     inner: Any = values
     for parent in parents:
-        inner = inner.setdefault(parent, {}) if isinstance(inner, dict) else None
+        if isinstance(inner, dict) and inner.get(parent) is None:
+            inner[parent] = {}
+        inner = inner[parent] if isinstance(inner, dict) else None
     if not isinstance(inner, dict):
         raise InputError(_unknown_key(key, value, "-S"))
     inner[last] = value

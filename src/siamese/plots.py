@@ -26,7 +26,7 @@ def write(folder: Path, measured: Measured) -> None:
         "calibration": calibration_table(labels, scores),
         "confusion": confusion_table(labels, scores, measured.model.threshold.threshold),
     }
-    with whole_folder(folder) as beside:
+    with whole_folder(folder, own=["*.csv"]) as beside:
         for name, table in tables.items():
             table.to_csv(beside / f"{name}.csv", index=False, lineterminator="\n")
 

@@ -34,6 +34,7 @@ from siamese.files import existing, whole_folder
 from siamese.params import PreprocessParams
 from siamese.progress import say, track
 from siamese.shapes import IMAGE_SHAPE
+from siamese.tables import read_table
 
 MOST_IMAGES = 4096  # in a file: TensorFlow Transform splits a batch of more than 200 MB of pixels (6,990 images)
 MOST_BYTES = 2**29  # of a file's images, were they all converted to uncompressed PNG: a worker holds them all at once
@@ -78,7 +79,10 @@ def run(
     catalog = _read_catalog(catalog_file)
     shards = plan_shards(catalog, params.images_per_shard)
     training = plan_shards(catalog[catalog["split"] == "train"], ANALYSED_AT_ONCE) if params.standardise else []
-    with whole_folder(images_folder) as images_beside, whole_folder(transform_folder) as transform_beside:
+    with (
+        whole_folder(images_folder, own=[stored.FILES]) as images_beside,
+        whole_folder(transform_folder, own=["transform_fn", "transformed_metadata"]) as transform_beside,
+    ):
         with _progress(images_beside, shards):
             _run_pipeline(data_folder, shards, training, images_beside, transform_beside, params, max_pixels)
         if stored.count(images_beside) != len(catalog):
@@ -141,10 +145,7 @@ def pipeline_options(params: PreprocessParams) -> Any:
 
 
 def _read_catalog(catalog_file: Path) -> pd.DataFrame:
-    try:
-        catalog = pd.read_parquet(existing(catalog_file, "siamese catalog"), columns=_CATALOG_COLUMNS)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{catalog_file}: is no catalog ({_first_line(error)}): run `siamese catalog` again") from None
+    catalog = read_table(existing(catalog_file, "siamese catalog"), _CATALOG_COLUMNS)
     if catalog.empty:
         raise InputError(f"{catalog_file}: holds no image: `siamese inspect` says why")
     return catalog

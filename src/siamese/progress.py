@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import suppress
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -13,7 +14,8 @@ SECONDS_BETWEEN_LINES = 15  # a log is read afterwards: enough to see that it go
 
 def say(line: str) -> None:
     """One line to standard error: what a person reads, apart from results on standard output."""
-    print(line, file=sys.stderr, flush=True)
+    with suppress(BrokenPipeError):  # who reads no longer must not end the work
+        print(line, file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:

@@ -70,7 +70,7 @@ def run(folder: Path, params: SampleParams) -> None:
     """
     refuse_used(folder)
     total = sum(1 for _ in jobs(params))
-    with whole_folder(folder.resolve()) as beside:
+    with whole_folder(folder.resolve(), own=[]) as beside:
         for job in track(jobs(params), "drawing signatures", total):
             suffix, content = draw(job, params.seed)
             file = beside / f"{job.stem}{suffix}"

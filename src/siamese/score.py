@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from siamese import scores
 from siamese.errors import InputError
 from siamese.files import whole_file
-from siamese.progress import track
 from siamese.threshold import threshold_of
-from siamese.verifier import BATCH, Verifier, read_image
+from siamese.verifier import Verifier, read_image
 
 
 def score(
@@ -30,14 +30,12 @@ def score(
     threshold = threshold_of(threshold_file, own_threshold)
     verifier = Verifier.load(model_folder)
     names = pd.Index(pd.unique(pd.concat([pairs.anchor, pairs.other])))
-    parts = []
-    for start in track(range(0, len(names), BATCH), "embedding images"):
-        parts.append(
-            verifier.embed_encoded([read_image(Path(name), max_pixels) for name in names[start : start + BATCH]])
-        )
-    embeddings = np.concatenate(parts)
-    scores = verifier.score(embeddings[names.get_indexer(pairs.anchor)], embeddings[names.get_indexer(pairs.other)])
-    return pairs.assign(score=scores, same=scores >= np.float32(threshold))
+    embeddings = scores.in_batches(
+        lambda part: verifier.embed_encoded([read_image(Path(name), max_pixels) for name in names[part]]), len(names)
+    )
+    rows = [names.get_indexer(pairs[column]) for column in ("anchor", "other")]
+    found = scores.score(verifier, scores.Embedded(names, embeddings), *rows)
+    return pairs.assign(score=found, same=found >= np.float32(threshold))
 
 
 def write(scored: pd.DataFrame, output: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +13,7 @@ import pandas as pd
 from siamese.errors import InputError
 from siamese.files import existing
 from siamese.progress import track
+from siamese.tables import read_table
 
 IMAGES_AT_ONCE = 64
 PAIRS_AT_ONCE = 1024
@@ -64,31 +65,22 @@ def read_pairs(pairs_file: Path, split: str | None) -> pd.DataFrame:
     return pairs[columns].reset_index(drop=True)
 
 
-def read_table(file: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """`columns` of a Parquet table.
-
-    Raises:
-        InputError: it is no Parquet file, or lacks a column.
-    """
-    try:
-        table = pd.read_parquet(file)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{file}: can't be read as Parquet ({reason}): make it again") from error
-    lacking = [name for name in columns if name not in table]
-    if lacking:
-        raise InputError(f"{file}: lacks column {', '.join(lacking)}: make it again, or name another file")
-    return table[list(columns)]
-
-
 def embed(scorer: Scorer, images: Images, image_ids: Sequence[str] | np.ndarray) -> Embedded:
     """Embeds each distinct image once, in the order of the ids, which is the order in which shards hold them."""
     ids = pd.Index(np.unique(np.asarray(image_ids, dtype=object)))
-    parts = [
-        scorer.embed(images.pixels(ids[start : start + IMAGES_AT_ONCE].tolist()))
-        for start in track(range(0, len(ids), IMAGES_AT_ONCE), f"embedding images, batches of {IMAGES_AT_ONCE}")
-    ]
-    return Embedded(ids, np.concatenate(parts))
+    return Embedded(ids, in_batches(lambda part: scorer.embed(images.pixels(ids[part].tolist())), len(ids)))
+
+
+def in_batches(embed_part: Callable[[slice], np.ndarray], images: int) -> np.ndarray:
+    """The embeddings of `images` images, float32 [images, values], which `embed_part` gives for one slice at a time."""
+    embeddings = np.empty((0, 0), np.float32)
+    for start in track(range(0, images, IMAGES_AT_ONCE), f"embedding images, batches of {IMAGES_AT_ONCE}"):
+        part = slice(start, start + IMAGES_AT_ONCE)
+        embedded = embed_part(part)
+        if not start:
+            embeddings = np.empty((images, embedded.shape[1]), np.float32)
+        embeddings[part] = embedded
+    return embeddings
 
 
 def score(scorer: Scorer, embedded: Embedded, anchors: np.ndarray, others: np.ndarray) -> np.ndarray:

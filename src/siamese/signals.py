@@ -47,3 +47,4 @@ class Interrupt:
 
     def _remember(self, number: int, _: FrameType | None) -> None:
         self.number = number
+        signal.signal(number, self._before[number])  # who insists, with a second one, ends it at once

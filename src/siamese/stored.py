@@ -18,6 +18,7 @@ import numpy as np
 from siamese.errors import InputError
 from siamese.shapes import IMAGE_SHAPE
 
+FILES = "part-*.tfrecord"
 _PIXEL_BYTES = int(np.prod(IMAGE_SHAPE))
 _MAPPED_AT_ONCE = 256  # each map holds a file descriptor
 
@@ -181,7 +182,7 @@ class StoredImages:
 
 
 def _all_files(folder: Path) -> list[Path]:
-    files = sorted(folder.glob("part-*.tfrecord"))
+    files = sorted(folder.glob(FILES))
     if not files:
         raise InputError(f"{folder} holds no stored images: run `siamese preprocess`, or name another folder")
     shards = re.fullmatch(r"part-\d+-of-(\d+)\.tfrecord", files[0].name)

@@ -22,7 +22,10 @@ from siamese.params import TrainParams
 from siamese.progress import say, track
 from siamese.signals import Interrupt
 from siamese.stored import StoredImages
+from siamese.tables import read_table
 from siamese.verifier import Verifier
+
+Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]  # first, second, label
 
 
 def run(
@@ -45,29 +48,30 @@ def run(
         InputError: missing inputs, too little to train on, too little disk, or divergence.
         siamese.signals.Interrupted: SIGTERM or SIGINT came; a checkpoint is written.
     """
-    made_by = {
-        catalog_file: "catalog",
-        pairs_file: "pairs",
-        images_folder: "preprocess",
-        transform_folder: "preprocess",
-    }
-    inputs = [existing(file, f"siamese {step}") for file, step in made_by.items()]
-    data = read_data(catalog_file, pairs_file, StoredImages(images_folder))
+    existing(catalog_file, "siamese catalog")
+    existing(pairs_file, "siamese pairs")
+    existing(images_folder, "siamese preprocess")
+    existing(transform_folder, "siamese preprocess")
+    data = read_data(catalog_file, pairs_file, StoredImages(images_folder), params)
     precision = backend.resolve_precision(params.precision)
     settings = params.model_dump() | {"precision": precision, "network": network, "version": __version__}
-    checkpoints = Checkpoints(checkpoint_folder, key_of(inputs, settings))
+    # The pixels follow from the catalog, which names images by their content, and the transform: their sizes suffice.
+    settings["images"] = sorted((file.name, file.stat().st_size) for file in images_folder.iterdir())
+    checkpoints = Checkpoints(checkpoint_folder, key_of([catalog_file, pairs_file, transform_folder], settings))
 
-    training = Training(network, precision, transform_folder, params, steps_per_epoch=data.plan(params, 0).steps)
-    _check_disk(training.model.count_params(), checkpoint_folder, model_folder)
-    say(
-        f"training {network}, {training.model.count_params():,} parameters, in {precision}: "
-        f"{data.summary()}, {params.epochs} epochs of {training.steps_per_epoch} steps"
-    )
-    train(training, data, checkpoints, history_file)
+    with checkpoints.locked():
+        training = Training(network, precision, transform_folder, params, data.plan(params, 0).steps)
+        parameters = training.model.count_params()
+        _check_disk(parameters, checkpoints, model_folder)
+        say(
+            f"training {network}, {parameters:,} parameters, in {precision}: "
+            f"{data.summary()}, {params.epochs} epochs of {training.steps_per_epoch} steps"
+        )
+        train(training, data, checkpoints, history_file)
 
-    training.scoring.set_weights(training.kept_weights())
-    write_model(training.scoring, training.servable, model_folder)
-    checkpoints.prune()
+        training.scoring.set_weights(training.kept_weights())
+        write_model(training.scoring, training.servable, model_folder)
+        checkpoints.prune()
     say(f"model: {model_folder}, weights of epoch {training.kept_epoch()}")
 
 
@@ -75,17 +79,18 @@ def run(
 class Data:
     """What training reads: the images, and in each split which of them are there and which pairs count.
 
-    `codes`: int [training images], identity codes. `train_ids`: their image ids. `train_pairs`: first and second,
-    int [pairs], positions among the training images, and label, int8 [pairs]. `validation_ids` and `validation_pairs`:
-    likewise for the validation images.
+    `codes`: int [training images], identity codes. `train_rows`: int64 [training images], their rows in `images`.
+    `train_pairs`: first and second, int [pairs], positions among the training images, and label, int8 [pairs]; empty
+    unless `train.pairing` is listed. `validation_ids` and `validation_pairs`: likewise for the images that the
+    validation pairs name.
     """
 
     images: StoredImages
     codes: np.ndarray
-    train_ids: np.ndarray
-    train_pairs: tuple[np.ndarray, np.ndarray, np.ndarray]
+    train_rows: np.ndarray
+    train_pairs: Pairs
     validation_ids: np.ndarray
-    validation_pairs: tuple[np.ndarray, np.ndarray, np.ndarray]
+    validation_pairs: Pairs
 
     def plan(self, params: TrainParams, epoch: int) -> Plan:
         """The steps of an epoch, by the pairing asked for."""
@@ -104,30 +109,39 @@ class Data:
         return f"{len(self.codes)} images of {len(np.unique(known))} identities"
 
 
-def read_data(catalog_file: Path, pairs_file: Path, images: StoredImages) -> Data:
+def read_data(catalog_file: Path, pairs_file: Path, images: StoredImages, params: TrainParams) -> Data:
     """The splits `train` and `validation` as arrays.
 
     Raises:
-        InputError: no two training images show the same identity, or there is no pair to validate with.
+        InputError: an image has no stored pixels, a pair names an image that the catalog lacks, no two training images
+            show the same identity, or there is no pair to validate with.
     """
-    catalog = pd.read_parquet(catalog_file, columns=["image_id", "identity", "split"])
-    pairs = pd.read_parquet(pairs_file)
+    catalog = read_table(catalog_file, ["image_id", "identity"], splits=["train"])
+    codes = pd.factorize(catalog.identity, sort=True)[0]  # a missing identity gets -1, UNKNOWN
+    wanted = ["train", "validation"] if params.pairing == "listed" else ["validation"]
+    pairs = read_table(pairs_file, ["anchor_id", "other_id", "label", "split"], splits=wanted)
 
-    def of_split(split: str) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        rows = catalog[catalog.split == split]
-        codes = pd.factorize(rows.identity, sort=True)[0]  # a missing identity gets -1, UNKNOWN
-        place = pd.Index(rows.image_id)
+    def pairs_of(split: str, ids: pd.Index) -> Pairs:
         listed = pairs[pairs.split == split]
-        first, second = place.get_indexer(listed.anchor_id), place.get_indexer(listed.other_id)
+        first, second = (ids.get_indexer(pd.Index(listed[end])) for end in ("anchor_id", "other_id"))
         if len(listed) and min(first.min(), second.min()) < 0:
             raise InputError(f"{pairs_file}: names images that {catalog_file} lacks: run `siamese pairs` again")
-        return codes, rows.image_id.to_numpy(), (first, second, listed.label.to_numpy())
+        return first, second, listed.label.to_numpy()
 
-    codes, train_ids, train_pairs = of_split("train")
-    _, validation_ids, validation_pairs = of_split("validation")
-    if not len(train_pairs[2]) or not len(validation_pairs[2]):
+    validation = pairs[pairs.split == "validation"]
+    validation_ids = pd.Index(np.unique(pd.concat([validation.anchor_id, validation.other_id]).to_numpy(object)))
+    images.rows_of(validation_ids.tolist())  # a missing image is told now, not after the first epoch
+    data = Data(
+        images,
+        codes,
+        images.rows_of(catalog.image_id.tolist()),
+        pairs_of("train", pd.Index(catalog.image_id)),
+        validation_ids.to_numpy(),
+        pairs_of("validation", validation_ids),
+    )
+    if not len(validation) or not data.plan(params, 0).steps:
         raise InputError(f"{pairs_file}: has no pairs to train or to validate with: see `siamese inspect`")
-    return Data(images, codes, train_ids, train_pairs, validation_ids, validation_pairs)
+    return data
 
 
 class Training:
@@ -208,16 +222,19 @@ def train(training: Training, data: Data, checkpoints: Checkpoints, history_file
     if found:
         training.restore(*found)
         say(f"continuing after epoch {training.state.epoch}, step {training.state.step}")
+        _write_history(history_file, training.state)
     params, state = training.params, training.state
     with Interrupt() as interrupt:
-        while state.epoch < params.epochs and not _out_of_patience(state, params):
+
+        def check() -> None:
+            interrupt.check(lambda: _save(training, checkpoints))
+
+        while not _done(state, params):
             began = time.monotonic()
-            images = train_epoch(training, data, lambda: interrupt.check(lambda: _save(training, checkpoints)))
-            seconds = time.monotonic() - began
-            validate(training, data, images / seconds)
-            with whole_file(history_file) as beside:
-                pd.DataFrame(state.history).to_csv(beside, index=False)
-            if state.epoch % params.checkpoint_every == 0 and state.epoch < params.epochs:
+            images = train_epoch(training, data, check)
+            validate(training, data, images / (time.monotonic() - began), check)
+            _write_history(history_file, state)
+            if state.epoch % params.checkpoint_every == 0 or _done(state, params):
                 _save(training, checkpoints)
 
 
@@ -232,14 +249,11 @@ def train_epoch(training: Training, data: Data, after_step: Callable[[], None]) 
     images = 0
     for number in track(range(state.step, plan.steps), f"epoch {state.epoch + 1}"):
         step = plan.step(number)
-        pixels = data.images.pixels(data.train_ids[step.rows].tolist())
+        pixels = data.images.rows(data.train_rows[step.rows])
         seed = np.array([params.seed % 2**31, state.epoch * plan.steps + number], np.int32)
         loss = float(training.step(pixels, step.first, step.second, step.labels, seed))
         if not np.isfinite(loss):
-            raise InputError(
-                f"train: the loss is {loss} at epoch {state.epoch + 1}, step {number + 1}: lower train.optimizer."
-                f"learning_rate (now {params.optimizer.learning_rate}) or set train.precision to float32"
-            )
+            raise _diverged(params, f"the loss is {loss} at epoch {state.epoch + 1}, step {number + 1}")
         images += len(step.rows)
         state.step = number + 1
         state.loss_sum += loss
@@ -247,14 +261,24 @@ def train_epoch(training: Training, data: Data, after_step: Callable[[], None]) 
     return images
 
 
-def validate(training: Training, data: Data, images_per_second: float) -> None:
-    """Closes an epoch: measures on the validation pairs, adds to the history, remembers the best weights."""
+def validate(training: Training, data: Data, images_per_second: float, check: Callable[[], None]) -> None:
+    """Closes an epoch: measures on the validation pairs, adds to the history, remembers the best weights.
+
+    Args:
+        check: called before each batch of images.
+
+    Raises:
+        InputError: a score isn't a number any more.
+    """
     state = training.state
     learning_rate = float(training.optimizer.learning_rate)
     loss = state.loss_sum / state.step
     for scoring, trained in zip(training.scoring.variables, training.model.variables, strict=True):
         scoring.assign(trained.value)
-    measured = validation_metrics(data.validation_pairs[2], validation_scores(training, data))
+    found = validation_scores(training, data, check)
+    if not np.isfinite(found).all():
+        raise _diverged(training.params, f"scores are no numbers after epoch {state.epoch + 1}")
+    measured = validation_metrics(data.validation_pairs[2], found)
     state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
     row = {"epoch": state.epoch, "loss": loss} | measured
     row |= {"learning_rate": learning_rate, "images_per_second": round(images_per_second, 1)}
@@ -268,19 +292,23 @@ def validate(training: Training, data: Data, images_per_second: float) -> None:
     say(f"epoch {state.epoch}/{training.params.epochs}  loss {loss:.4f}  {figures}  {images_per_second:.0f} images/s")
 
 
-def validation_scores(training: Training, data: Data) -> np.ndarray:
+def validation_scores(training: Training, data: Data, check: Callable[[], None]) -> np.ndarray:
     """The scores of the validation pairs, float32 [pairs], as the servable model gives them."""
-    embedded = scores.embed(training.verifier, data.images, data.validation_ids)
-    place = embedded.rows(pd.Series(data.validation_ids))
+
+    def embed(part: slice) -> np.ndarray:
+        check()
+        return training.verifier.embed(data.images.pixels(data.validation_ids[part].tolist()))
+
     first, second, _ = data.validation_pairs
-    return scores.score(training.verifier, embedded, place[first], place[second])
+    embeddings = scores.in_batches(embed, len(data.validation_ids))
+    return scores.score(training.verifier, scores.Embedded(pd.Index(data.validation_ids), embeddings), first, second)
 
 
 def write_model(model: Any, servable: Any, folder: Path) -> None:
     """Writes `siamese.keras` and `servable/` into `folder`, whole."""
     from siamese.servable import export
 
-    with whole_folder(folder) as beside:
+    with whole_folder(folder, own=["siamese.keras", "servable"]) as beside:
         model.save(beside / "siamese.keras")
         export(servable, beside / "servable")
 
@@ -291,24 +319,40 @@ def _save(training: Training, checkpoints: Checkpoints) -> None:
     checkpoints.save(state, training.variables(), None if last_is_best else training.best_weights)
 
 
-def _out_of_patience(state: State, params: TrainParams) -> bool:
-    return bool(params.early_stopping) and state.epoch - state.best_epoch >= params.early_stopping
+def _done(state: State, params: TrainParams) -> bool:
+    out_of_patience = bool(params.early_stopping) and state.epoch - state.best_epoch >= params.early_stopping
+    return state.epoch >= params.epochs or out_of_patience
 
 
-def _check_disk(parameters: int, checkpoint_folder: Path, model_folder: Path) -> None:
+def _write_history(history_file: Path, state: State) -> None:
+    with whole_file(history_file) as beside:
+        pd.DataFrame(state.history).to_csv(beside, index=False)
+
+
+def _diverged(params: TrainParams, what: str) -> InputError:
+    rate = params.optimizer.learning_rate
+    return InputError(
+        f"train: {what}: lower train.optimizer.learning_rate (now {rate}) or set train.precision to float32"
+    )
+
+
+def _check_disk(parameters: int, checkpoints: Checkpoints, model_folder: Path) -> None:
     # Weights take 4 bytes each. A checkpoint holds them with Adam's two moments and the best ones, 16 bytes; two are
-    # kept while a third is written. The model folder holds the weights twice, and is written beside an older one.
+    # kept while a third is written. The model folder holds the weights twice.
     for folder, name, need in (
-        (checkpoint_folder, "checkpoints", 3 * 16 * parameters),
-        (model_folder, "the model", 2 * 8 * parameters),
+        (checkpoints.folder.parent, "checkpoints", 3 * 16 * parameters - checkpoints.size()),
+        (model_folder, "the model", 8 * parameters),
     ):
         there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
         free = shutil.disk_usage(there).free
-        say(f"disk: {name} may take {need / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free")
+        say(f"disk: {name} may take {need / 1e9:.1f} GB more in {folder}, {free / 1e9:.1f} GB are free")
         if need > free:
             raise InputError(
-                f"{folder}: {name} may take {need / 1e9:.1f} GB, only {free / 1e9:.1f} GB are free: make room first"
+                f"{folder}: {name} may take {need / 1e9:.1f} GB, only {free / 1e9:.1f} GB are free: make room"
             )
+    others, taken = checkpoints.of_other_runs()
+    if others:
+        say(f"disk: {others} other runs left {taken / 1e9:.1f} GB of checkpoints there: delete what you don't need")
 
 
 def _figure(value: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,6 @@ import numpy as np
 from siamese import backend
 from siamese.errors import InputError
 from siamese.images import Rejected, canonical, check
-
-BATCH = 64  # images embedded at once: more gains nothing, and 64 take some 200 MB inside the network
 
 
 class Verifier:
@@ -35,19 +33,16 @@ class Verifier:
         return cls(tf.saved_model.load(str(folder)))
 
     def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """Stored pixels, uint8 [images, 100, 100, 3], to embeddings, float32 [images, 4096]."""
-        return _in_batches(self._servable.embed_pixels, pixels)
+        """Stored pixels, uint8 [images, 100, 100, 3], to embeddings, float32 [images, 4096]. All at once."""
+        return np.asarray(self._servable.embed_pixels(pixels))
 
     def embed_encoded(self, images: Sequence[bytes]) -> np.ndarray:
-        """Encoded images, as `read_image` gives them, to embeddings, float32 [images, 4096]."""
-        return _in_batches(lambda batch: self._servable.embed(batch)["embedding"], np.array(images, dtype=object))
+        """Encoded images, as `read_image` gives them, to embeddings, float32 [images, 4096]. All at once."""
+        return np.asarray(self._servable.embed(np.array(images, dtype=object))["embedding"])
 
     def score(self, anchors: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """Embeddings, float32 [pairs, 4096] each, to similarities in [0, 1], float32 [pairs]."""
-        scores = [
-            self._servable.compare(anchors[part], others[part]).numpy() for part in _parts(len(anchors), 16 * BATCH)
-        ]
-        return np.concatenate(scores) if scores else np.empty(0, np.float32)
+        """Embeddings, float32 [pairs, 4096] each, to similarities in [0, 1], float32 [pairs]. All at once."""
+        return np.asarray(self._servable.compare(anchors, others))
 
 
 def read_image(file: Path, max_pixels: int) -> bytes:
@@ -64,11 +59,3 @@ def read_image(file: Path, max_pixels: int) -> bytes:
         raise InputError(f"{file}: can't be read ({error.strerror}): name an image file") from None
     except Rejected as reason:
         raise InputError(f"{file}: {reason}") from None
-
-
-def _in_batches(embed: Any, images: np.ndarray) -> np.ndarray:
-    return np.concatenate([embed(images[part]).numpy() for part in _parts(len(images), BATCH)])
-
-
-def _parts(count: int, size: int) -> Iterable[slice]:
-    return (slice(start, start + size) for start in range(0, count, size))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 import typer
@@ -14,6 +16,7 @@ from siamese.cli import questions, steps, use
 from siamese.errors import ExitCode, InputError
 from siamese.signals import Interrupted
 
+TERMINATED = 128 + signal.SIGTERM
 TRACEBACK = "SIAMESE_TRACEBACK"  # set to anything: an unexpected failure shows where it happened
 
 app = typer.Typer(
@@ -37,20 +40,30 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code; what went wrong is one line on standard error."""
+    with _ending_politely():
+        try:
+            return int(app(args=arguments, prog_name="siamese", standalone_mode=False) or ExitCode.DONE)
+        except Interrupted as stopped:
+            return _failed(str(stopped), stopped.exit_code)
+        except SystemExit as ended:  # by SIGTERM; or Typer's 1, when nobody reads what is printed
+            return int(ended.code or 0) if ended.code == TERMINATED else ExitCode.WRONG_INPUT
+        except Exception as error:
+            if os.environ.get(TRACEBACK):
+                raise
+            return _failed(_in_one_line(error))
+
+
+@contextmanager
+def _ending_politely() -> Iterator[None]:
+    """SIGTERM unwinds the stack, so that what is half written beside its place is removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
-        result = app(args=arguments, prog_name="siamese", standalone_mode=False)
-        return int(result or ExitCode.DONE)
-    except Interrupted as stopped:
-        return _failed(str(stopped), stopped.exit_code)
-    except KeyboardInterrupt:
-        return _failed("stopped", 128 + signal.SIGINT)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at exit
-        return ExitCode.WRONG_INPUT
-    except Exception as error:
-        if os.environ.get(TRACEBACK):
-            raise
-        return _failed(_in_one_line(error))
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _in_one_line(error: Exception) -> str:
@@ -58,7 +71,7 @@ def _in_one_line(error: Exception) -> str:
     if isinstance(error, InputError):
         return text
     if hasattr(error, "format_message"):  # Typer's own: an unknown command, option or value
-        return f"{error.format_message()} (`siamese --help` shows what there is)"
+        return f"{error.format_message() or 'name a command'} (`siamese --help` shows what there is)"
     return f"unexpected {type(error).__name__}: {text} (set {TRACEBACK}=1 to see where)"
 
 

@@ -162,6 +162,6 @@ def evaluate(
         threshold_file,
         params.evaluate,
         settings=params.model_dump(),
-        note=STAND_IN if Path(params.data.path) == places.SAMPLE else None,
+        note=STAND_IN if Path(params.data.path).resolve() == places.SAMPLE.resolve() else None,
     )
     done("evaluate", as_json, metrics=metrics_file, plots=plots_folder, report=report_file, threshold=threshold_file)

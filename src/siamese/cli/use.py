@@ -73,7 +73,7 @@ def calibrate(
     pairs_file: Pairs = places.PAIRS,
     images_folder: Images = places.IMAGES,
     model_folder: Model = places.MODEL,
-    threshold_file: Threshold = places.THRESHOLD,
+    threshold_file: Threshold = places.CALIBRATED,
     split: Annotated[str, typer.Option(help="Use the pairs of this split; all: every pair.")] = "validation",
     params_file: ParamsFile = None,
     settings: Settings = None,
@@ -86,5 +86,7 @@ def calibrate(
     rule = load(params_file, settings or []).evaluate.threshold
     chosen_split = None if split == "all" else split
     chosen = command.run(pairs_file, images_folder, model_folder, threshold_file, rule, chosen_split)
-    text = f"threshold {chosen.threshold:.4f} by {rule} from {chosen.pairs} pairs: wrote {threshold_file}"
+    text = (
+        f"threshold {chosen.threshold:.4f} by {rule} from {chosen.pairs} pairs: use --threshold-file {threshold_file}"
+    )
     answer(asdict(chosen), text, as_json)
