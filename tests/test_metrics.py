@@ -206,10 +206,17 @@ def test_pairs_of_one_kind_alone_are_refused(labels: list[int]) -> None:
 
 def test_what_training_reports_is_what_evaluation_would_at_one_half() -> None:
     expected = measure(LABELS, SCORES, 0.5)
-    assert metrics.validation_metrics(LABELS, SCORES) == pytest.approx(
-        {name: expected[name] for name in ("precision", "accuracy", "auc", "eer")}
-    )
+    found = metrics.validation_metrics(LABELS, SCORES)
+    assert found.pop("cross_entropy") == pytest.approx(metrics.cross_entropy(LABELS, SCORES))
+    assert found == pytest.approx({name: expected[name] for name in ("precision", "accuracy", "auc", "eer")})
     assert metrics.validation_metrics([1, 0], [0.4, 0.3])["precision"] is None
+
+
+def test_cross_entropy_by_hand_both_classes_weighing_the_same() -> None:
+    """Scores 0.8 (positive), 0.5 and 0.1 (negative): (-ln 0.8 + (-ln 0.5 - ln 0.9) / 2) / 2."""
+    expected = (-math.log(0.8) + (-math.log(0.5) - math.log(0.9)) / 2) / 2
+    assert metrics.cross_entropy([1, 0, 0], [0.8, 0.5, 0.1]) == pytest.approx(expected)
+    assert math.isfinite(metrics.cross_entropy([1, 0], [0.0, 1.0]))
 
 
 class TestThreshold:

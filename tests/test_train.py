@@ -50,7 +50,7 @@ def weights_of(model_folder: Path) -> list[np.ndarray]:
 def test_the_run_leaves_model_and_history_and_no_checkpoints(workspace: Path) -> None:
     history = pd.read_csv(workspace / "artifacts/history.csv")
     assert history.columns.tolist() == [
-        "epoch", "loss", "precision", "accuracy", "auc", "eer", "learning_rate", "images_per_second"
+        "epoch", "loss", "precision", "accuracy", "auc", "eer", "cross_entropy", "learning_rate", "images_per_second"
     ]  # fmt: skip
     assert history.epoch.tolist() == [1, 2]
     assert (history.learning_rate.round(10) == 1e-4).all()
@@ -91,22 +91,22 @@ def test_divergence_stops_with_advice(workspace: Path, data: train.Data, tmp_pat
 def test_the_best_epoch_is_the_one_of_the_lowest_eer_then_the_highest_auc(
     workspace: Path, data: train.Data, monkeypatch
 ) -> None:
-    """EER 0.4, 0.2, 0.2 (with a better AUC), 0.3: the third epoch is the best, and its weights are kept."""
-    measured = iter([(0.4, 0.6), (0.2, 0.8), (0.2, 0.9), (0.3, 0.95)])
+    """EER 0.4, 0.2, 0.2 with a better AUC, the same with less cross-entropy, 0.3: the fourth epoch is the best."""
+    measured = iter([(0.4, 0.6, 0.5), (0.2, 0.8, 0.3), (0.2, 0.9, 0.4), (0.2, 0.9, 0.35), (0.3, 0.95, 0.1)])
 
     def figures(*_: object) -> dict[str, float]:
-        eer, auc = next(measured)
-        return {"precision": 0.5, "accuracy": 0.5, "auc": auc, "eer": eer}
+        eer, auc, cross_entropy = next(measured)
+        return {"precision": 0.5, "accuracy": 0.5, "auc": auc, "eer": eer, "cross_entropy": cross_entropy}
 
     monkeypatch.setattr(train, "validation_metrics", figures)
     run = training(workspace, data, train_params("train.early_stopping=2"))
     bias = run.model.get_layer("dense_1").bias
-    for epoch in range(1, 5):
+    for epoch in range(1, 6):
         bias.assign([float(epoch)])
         run.state.step = 1
         train.validate(run, data, 1.0, lambda: None)
-    assert run.kept_epoch() == 3
-    assert run.kept_weights()[-1].tolist() == [3.0]
+    assert run.kept_epoch() == 4
+    assert run.kept_weights()[-1].tolist() == [4.0]
 
 
 @pytest.mark.parametrize(("patience", "epoch", "stops"), [(0, 49, False), (0, 50, True), (3, 12, False), (3, 13, True)])

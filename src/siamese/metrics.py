@@ -230,7 +230,7 @@ def why_undefined(labels: ArrayLike, scores: ArrayLike, threshold: float) -> dic
 
 
 def validation_metrics(labels: ArrayLike, scores: ArrayLike) -> dict[str, Any]:
-    """What training reports each epoch: floats precision and accuracy at threshold 0.5, auc, eer.
+    """What training reports each epoch: precision and accuracy at threshold 0.5, auc, eer, cross_entropy; floats.
 
     Precision is None where no pair scores 0.5.
 
@@ -240,7 +240,20 @@ def validation_metrics(labels: ArrayLike, scores: ArrayLike) -> dict[str, Any]:
     ranking = rank(labels, scores)
     values = dict(zip(METRICS, weighted_metrics(ranking, np.ones(len(ranking.labels)), 0.5), strict=True))
     wanted = ("precision", "accuracy", "auc", "eer")
-    return {name: None if math.isnan(values[name]) else float(values[name]) for name in wanted}
+    found = {name: None if math.isnan(values[name]) else float(values[name]) for name in wanted}
+    return found | {"cross_entropy": cross_entropy(labels, scores)}
+
+
+def cross_entropy(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Binary cross-entropy in which both classes weigh the same, as training has it.
+
+    The mean of -ln(score) over positive pairs and of -ln(1 - score) over negative ones, averaged. Scores nearer to 0 or
+    1 than float32 can tell count as if they were that near.
+    """
+    positive = np.asarray(labels) == 1
+    least = float(np.finfo(np.float32).eps)
+    clipped = np.clip(np.asarray(scores, np.float64), least, 1 - least)
+    return float(-(np.log(clipped[positive]).mean() + np.log1p(-clipped[~positive]).mean()) / 2)
 
 
 def choose_threshold(labels: ArrayLike, scores: ArrayLike, rule: str | float) -> Threshold:

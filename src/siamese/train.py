@@ -283,8 +283,8 @@ def validate(training: Training, data: Data, images_per_second: float, check: Ca
     row = {"epoch": state.epoch, "loss": loss} | measured
     row |= {"learning_rate": learning_rate, "images_per_second": round(images_per_second, 1)}
     state.history.append(row)
-    # Few validation pairs give few distinct EERs: the AUC decides between epochs of one EER.
-    quality = [-measured["eer"], measured["auc"]]
+    # Few validation pairs give few distinct EERs: of equal ones the AUC decides, then the cross-entropy.
+    quality = [-measured["eer"], measured["auc"], -measured["cross_entropy"]]
     if not state.best_quality or quality > state.best_quality:
         state.best_quality, state.best_epoch = quality, state.epoch
         training.best_weights = training.scoring.get_weights()
