@@ -94,7 +94,7 @@ class Repository:
         self.run("git", "commit", "-q", "-m", "state")
 
     def would_run(self) -> list[str]:
-        """The stages that `dvc repro` would run now."""
+        """The stages that have changed; those behind them follow as their inputs change."""
         lines = self.run("dvc", "repro", "--dry").splitlines()
         return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
 

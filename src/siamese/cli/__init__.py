@@ -42,11 +42,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code; what went wrong is one line on standard error."""
     with _ending_politely():
         try:
-            return int(app(args=arguments, prog_name="siamese", standalone_mode=False) or ExitCode.DONE)
+            code = int(app(args=arguments, prog_name="siamese", standalone_mode=False) or ExitCode.DONE)
+            sys.stdout.flush()  # while a closed pipe can still be told
+            return code
         except Interrupted as stopped:
             return _failed(str(stopped), stopped.exit_code)
-        except SystemExit as ended:  # by SIGTERM; or Typer's 1, when nobody reads what is printed
-            return int(ended.code or 0) if ended.code == TERMINATED else ExitCode.WRONG_INPUT
+        except (SystemExit, BrokenPipeError) as ended:  # by SIGTERM; or nobody reads what is printed
+            if isinstance(ended, SystemExit) and ended.code == TERMINATED:
+                return TERMINATED
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes it once more at exit
+            return ExitCode.WRONG_INPUT
         except Exception as error:
             if os.environ.get(TRACEBACK):
                 raise
