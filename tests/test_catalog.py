@@ -1,11 +1,12 @@
-"""The catalog: whose each image is, in which split it lies, and a reason for every file that was not taken."""
+"""The catalog: whose each image is, in which split it lies, and a reason for every file that was not taken.
+
+Odd images, odd names and what is no file at all: test_odd_folders.py. Random catalogs: test_splits.py.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -20,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from siamese import catalog
+from siamese import catalog, pool
 from siamese.errors import InputError
 from siamese.params import CatalogParams
 from siamese.splits import split_units
@@ -177,13 +178,6 @@ def test_what_lies_beside_role_folders_is_rejected(tmp_path: Path) -> None:
     }
 
 
-def test_suffixes_count_in_any_case_and_the_content_tells_the_format(tmp_path: Path) -> None:
-    files = {f"a/{n}.{suffix}": n for n, suffix in enumerate(["JPG", "Jpeg", "BMP", "pNg"])}
-    found = catalog.collect(fill(tmp_path, files), MAX)
-    assert taken(found) == sorted(files)
-    assert set(found.images["format"]) == {"PNG"}
-
-
 def test_copies_of_one_identity_count_once(tmp_path: Path) -> None:
     found = catalog.collect(fill(tmp_path, {"a/2.png": 1, "a/10.png": 1, "a/x/1.png": 1, "b/1.png": 2}), MAX)
     assert taken(found) == ["a/10.png", "b/1.png"]
@@ -241,75 +235,11 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     }
 
 
-def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
-    """Opening a pipe that nobody writes to would wait for ever."""
-    fill(tmp_path, {"a/1.png": 1})
-    os.mkfifo(tmp_path / "a/pipe.png")
-    with socket.socket(socket.AF_UNIX) as unix:
-        unix.bind(str(tmp_path / "a/s.png"))
-    found = catalog.collect(tmp_path, MAX)
-    assert reasons(found) == {"a/pipe.png": "not a regular file", "a/s.png": "not a regular file"}
-
-
-def test_names_that_are_not_utf8_are_rejected_readably(tmp_path: Path) -> None:
-    fill(tmp_path, {"a/1.png": 1, "naïve 名/2.png": 2, 'a/with, "comma".png': 3})
-    folder = os.fsencode(tmp_path)
-    os.mkdir(folder + b"/caf\xe9")
-    for name in (b"/caf\xe9/1.png", b"/a/\xff.png"):
-        with open(folder + name, "wb") as file:
-            file.write(image_bytes(9))
-    found = catalog.collect(tmp_path, MAX)
-    assert taken(found) == ["a/1.png", 'a/with, "comma".png', "naïve 名/2.png"]
-    assert reasons(found) == {r"caf\xe9/1.png": "name is not UTF-8", r"a/\xff.png": "name is not UTF-8"}
-
-
 def test_rejected_csv_holds_any_name(tmp_path: Path) -> None:
     names = ['a/"quoted", and\nbroken.txt', "a/=1+1.txt", "b/名.txt"]
     _, rejected = run(fill(tmp_path / "data", {**identities(6), **dict.fromkeys(names, b"")}), tmp_path)
     assert rejected.columns.tolist() == ["path", "reason"]
     assert rejected["path"].tolist() == sorted(names)
-
-
-def test_a_folder_that_cannot_be_listed_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Simulated, because the superuser may list everything."""
-    fill(tmp_path, {"a/1.png": 1, "b/2.png": 2})
-    real = os.scandir
-
-    def scandir(folder: Any) -> Any:
-        if Path(folder).name == "b":
-            raise PermissionError(13, "Permission denied")
-        return real(folder)
-
-    monkeypatch.setattr(os, "scandir", scandir)
-    found = catalog.collect(tmp_path, MAX)
-    assert taken(found) == ["a/1.png"]
-    assert reasons(found) == {"b": "folder can't be read: Permission denied"}
-
-
-def test_a_file_that_cannot_be_read_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(tmp_path, {"a/1.png": 1, "a/2.png": 2})
-    real = Path.read_bytes
-
-    def read_bytes(file: Path) -> bytes:
-        if file.name == "2.png":
-            raise PermissionError(13, "Permission denied")
-        return real(file)
-
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
-    assert reasons(catalog.collect(tmp_path, MAX)) == {"a/2.png": "can't be read: Permission denied"}
-
-
-def test_nothing_of_the_users_is_changed(tmp_path: Path) -> None:
-    files = {**identities(6), "who-000/copy.png": 0, "who-001/bad.JPG": b"no image", "note.txt": b"keep me"}
-    data = fill(tmp_path / "data", files)
-
-    def state() -> dict[str, tuple[bytes, int]]:
-        below = (file for file in data.rglob("*") if file.is_file())
-        return {str(file): (file.read_bytes(), file.stat().st_mtime_ns) for file in below}
-
-    before = state()
-    run(data, tmp_path)
-    assert state() == before
 
 
 def test_equal_folders_give_equal_bytes(tmp_path: Path) -> None:
@@ -417,10 +347,10 @@ SCRIPT = """
 if __name__ == "__main__":
     import sys
     from pathlib import Path
-    from siamese import catalog
+    from siamese import catalog, pool
 
-    catalog._BYTES_WORTH_A_PROCESS, catalog._FILES_A_TASK = 1, 2
-    catalog._processors = lambda: 2
+    catalog._BYTES_WORTH_A_PROCESS, pool._FILES_A_TASK = 1, 2
+    pool.available = lambda: 2
     found = catalog.collect(Path(sys.argv[1]), 10_000)
     print(found.images.to_json(), found.rejected.to_json(), sep="\\n")
 """
@@ -457,8 +387,8 @@ def test_a_pool_that_dies_is_no_failure(
 
     data = fill(tmp_path, identities(5))
     alone = catalog.collect(data, MAX)
-    monkeypatch.setattr(catalog, "ProcessPoolExecutor", Dying)
+    monkeypatch.setattr(pool, "ProcessPoolExecutor", Dying)
     monkeypatch.setattr(catalog, "_BYTES_WORTH_A_PROCESS", 1)
-    monkeypatch.setattr(catalog, "_processors", lambda: 2)
+    monkeypatch.setattr(pool, "available", lambda: 2)
     pd.testing.assert_frame_equal(catalog.collect(data, MAX).images, alone.images)
     assert "the pool of processes ended" in capsys.readouterr().err

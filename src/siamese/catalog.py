@@ -7,14 +7,12 @@ target identity against others); otherwise each subfolder is an identity. A pool
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import islice, repeat
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -24,7 +22,8 @@ from siamese.errors import InputError
 from siamese.files import whole_file
 from siamese.images import SUFFIXES, FileInfo, Rejected, examine
 from siamese.params import CatalogParams
-from siamese.progress import say, track
+from siamese.pool import mapped
+from siamese.progress import track
 from siamese.splits import SPLITS, split_units
 
 Layout = Literal["identities", "roles"]
@@ -47,9 +46,13 @@ _TYPES = {
     "bytes": "int64",
 }
 COLUMNS = list(_TYPES)
+UNSPLIT = [name for name in COLUMNS if name != "split"]
 
+_UNUSABLE_NAMES = {
+    re.compile("[\ud800-\udfff]"): "name is not UTF-8",
+    re.compile("[\x00-\x1f\x7f-\x9f]"): "name has a control character, such as a line break",
+}
 _NAMED = 5
-_FILES_A_TASK = 64
 _BYTES_WORTH_A_PROCESS = 50_000_000  # a process costs 0.5 s to start; images are checked at 50 to 100 MB/s
 
 
@@ -59,7 +62,7 @@ class Found:
 
     Attributes:
         layout: which of the two.
-        images: one row an image, `COLUMNS` without split, sorted by path.
+        images: one row an image, columns `UNSPLIT`, sorted by path.
         rejected: one row a file not taken, columns path and reason, sorted by path.
     """
 
@@ -110,14 +113,24 @@ def collect(data_folder: Path, max_pixels: int) -> Found:
         else:
             image = outcome.image
             size = image.width, image.height, image.format, outcome.bytes
-            rows.append((outcome.image_id, path, *_owner(path, layout), None, *size))
-    images = pd.DataFrame(rows, columns=COLUMNS).astype(_TYPES).drop(columns="split")
+            rows.append((outcome.image_id, path, *_owner(path, layout), *size))
+    return found_among(pd.DataFrame(rows, columns=UNSPLIT), reasons, layout)
+
+
+def found_among(images: pd.DataFrame, reasons: Mapping[str, str], layout: Layout) -> Found:
+    """What a folder holds, once copies are left out; the same whatever the order of its files.
+
+    Args:
+        images: one row an image file that can be taken, columns `UNSPLIT`.
+        reasons: path of each other file to why it isn't taken.
+        layout: which of the two.
+    """
+    images = images.astype({name: _TYPES[name] for name in UNSPLIT}).sort_values("path")
     copies = copies_among(images)
-    reasons |= copies
     return Found(
         layout,
         images[~images["path"].isin(list(copies))].reset_index(drop=True),
-        pd.DataFrame(sorted(reasons.items()), columns=["path", "reason"], dtype="str"),
+        pd.DataFrame(sorted({**reasons, **copies}.items()), columns=["path", "reason"], dtype="str"),
     )
 
 
@@ -164,7 +177,8 @@ def files_below(data_folder: Path) -> Iterator[tuple[str, str]]:
             try:
                 status = os.stat(entry.path)
             except OSError as error:
-                yield path, f"{'broken link' if entry.is_symlink() else 'can not be read'}: {error.strerror}"
+                what = "broken link" if entry.is_symlink() else "can't be read"
+                yield path, f"{what}: {error.strerror}"
                 continue
             if not stat.S_ISDIR(status.st_mode):
                 yield path, "" if stat.S_ISREG(status.st_mode) else "not a regular file"
@@ -179,10 +193,9 @@ def reason_by_name(path: str, layout: Layout) -> str:
     """Why a file isn't taken that need not be opened for it; empty where its name and place are right."""
     parts = path.split("/")
     suffix = PurePosixPath(path).suffix
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return "name is not UTF-8"
+    for characters, reason in _UNUSABLE_NAMES.items():
+        if characters.search(path):
+            return reason
     if any(part.startswith(".") for part in parts):
         return "hidden"
     if len(parts) == 1:
@@ -306,18 +319,8 @@ def _inode(status: os.stat_result) -> tuple[int, int]:
 
 def _examined(files: Sequence[Path], max_pixels: int) -> Iterator[FileInfo | Rejected]:
     """`examine` of each file, in order."""
-    done = 0
-    processes = min(_processors(), sum(map(_size, files)) // _BYTES_WORTH_A_PROCESS)
-    if processes > 1:
-        # Spawned, not forked: the caller may hold threads and TensorFlow.
-        try:
-            with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-                for outcome in pool.map(examine, files, repeat(max_pixels), chunksize=_FILES_A_TASK):
-                    yield outcome
-                    done += 1
-        except BrokenProcessPool:
-            say("reading images: the pool of processes ended, going on with one")
-    yield from (examine(file, max_pixels) for file in islice(files, done, None))
+    processes = sum(map(_size, files)) // _BYTES_WORTH_A_PROCESS
+    return mapped(partial(examine, max_pixels=max_pixels), files, processes)
 
 
 def _size(file: Path) -> int:
@@ -325,8 +328,3 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except OSError:  # `examine` will say so
         return 0
-
-
-def _processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,6 +7,7 @@ graph at its tensor `pixels`: stored pixels enter at the cut, and get the number
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ class Transform(tf.Module):
         except (OSError, AttributeError, KeyError, ValueError, tf.errors.OpError):
             raise InputError(f"{folder} holds no transform: run `siamese preprocess`, or name another folder") from None
 
+    @classmethod
+    def unstandardised(cls) -> Transform:
+        """The transform that step `preprocess` writes where it analyses nothing (`preprocess.standardise` false)."""
+        whole = tf.function(partial(preprocessing_fn, standardise=False))
+        return cls(whole.get_concrete_function({ENCODED: tf.TensorSpec([None], tf.string)}))
+
 
 def preprocessing_fn(inputs: dict[str, Any], *, standardise: bool) -> dict[str, Any]:
     """The graph, as TensorFlow Transform asks for it.
@@ -78,10 +85,14 @@ def preprocessing_fn(inputs: dict[str, Any], *, standardise: bool) -> dict[str, 
 
 def _decode(encoded: Any) -> Any:
     """One encoded image, a string scalar, to uint8 [100, 100, 3]: decoded, resized with antialiasing, rounded."""
-    # Despite its name it reads PNG too. The default transform of JPEG is 5 grey levels and more from the standard's.
-    full_size = tf.io.decode_jpeg(encoded, channels=IMAGE_SHAPE[2], dct_method="INTEGER_ACCURATE")
-    resized = tf.image.resize(full_size, IMAGE_SHAPE[:2], method="bilinear", antialias=True)
+    resized = tf.image.resize(_full_size(encoded), IMAGE_SHAPE[:2], method="bilinear", antialias=True)
     return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+
+
+def _full_size(encoded: Any) -> Any:
+    """One encoded image, a string scalar, to uint8 [height, width, 3]."""
+    # Despite its name it reads PNG too. The default transform of JPEG is 5 grey levels and more from the standard's.
+    return tf.io.decode_jpeg(encoded, channels=IMAGE_SHAPE[2], dct_method="INTEGER_ACCURATE")
 
 
 def _to_bytes(pixels: Any) -> Any:

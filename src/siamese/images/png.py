@@ -82,20 +82,36 @@ class Png(Picture):
             at += count * length
 
     def pixels(self) -> Image.Image:
-        image: Image.Image = PngImageFile(BytesIO(self._needed()))
-        image.load()
-        if image.mode == "I;16":
-            high = (np.asarray(image) >> 8).astype(np.uint8)
-            if not self.transparent:
-                return Image.fromarray(high).convert("RGB")
-            opaque = np.asarray(image) != int.from_bytes(self.transparent)
-            return on_white(Image.merge("LA", [Image.fromarray(high), Image.fromarray(opaque.astype(np.uint8) * 255)]))
+        if self.depth == 16 and self.colour in (self.GREY, self.RGB):
+            return self._of_16_bits()
+        image = self._decoded()
         if self.transparent and self.colour != self.PALETTE:
             # Pillow compares the colour as the file says it with pixels that it has already brought to 8 bits.
-            levels = np.frombuffer(self.transparent, ">u2").astype(int)
-            levels = levels >> 8 if self.depth == 16 else levels * 255 // (2**self.depth - 1)
+            most = 2**self.depth - 1
+            levels = (np.frombuffer(self.transparent, ">u2").astype(int) & most) * 255 // most
             image.info["transparency"] = tuple(levels.tolist()) if self.colour == self.RGB else int(levels[0])
         return on_white(image)
+
+    def _of_16_bits(self) -> Image.Image:
+        """Grey or RGB: the upper 8 bits, and white where all 16 are those of the transparent colour."""
+        decoded = np.asarray(self._decoded())
+        upper = (decoded >> 8).astype(np.uint8) if self.colour == self.GREY else decoded
+        shown = Image.fromarray(upper).convert("RGB")
+        if self.transparent:
+            levels = decoded
+            if self.colour == self.RGB:
+                levels = upper.astype(np.uint16) << 8 | np.asarray(self._decoded("RGB;16L"))
+            clear = levels.reshape(self.height, self.width, -1) == np.frombuffer(self.transparent, ">u2")
+            shown.paste((255, 255, 255), mask=Image.fromarray(clear.all(axis=2)))
+        return shown
+
+    def _decoded(self, raw_mode: str | None = None) -> PngImageFile:
+        """By Pillow. Of RGB of 16 bits it keeps the upper 8; in raw mode RGB;16L, for the other order, the lower."""
+        image = PngImageFile(BytesIO(self._needed()))
+        if raw_mode:
+            image.tile = [tile._replace(args=raw_mode) for tile in image.tile]
+        image.load()
+        return image
 
     def _needed(self) -> bytes:
         """The file without the chunks that say nothing about the pixels, or that make Pillow look for an animation."""
