@@ -3,43 +3,17 @@
 import base64
 import io
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
+from page_reader import Page
 from PIL import Image
 from small_evaluation import HISTORY, PARAMS, Constant, Means, Oracle, world
 
 from siamese import charts, pictures, report
 from siamese.markup import Markup, element
 from siamese.measured import Measured, measure_model
-
-VOID = {"br", "img", "meta"}
-
-
-class Page(HTMLParser):
-    """What a browser would find: text but for styles, tags in their order, attributes; every tag must close."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.text, self.tags, self.attributes, self.open = "", [], [], []
-        self.feed(html)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, tag, attrs) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data) -> None:
-        if self.open and self.open[-1] != "style":
-            self.text += f"{data} "
 
 
 def measured(scorer=None, **drawn) -> tuple[Measured, object]:

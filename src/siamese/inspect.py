@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import pandas as pd
 
 from siamese.catalog import ROLES, Found, collect, kind_of, nothing_usable, with_splits
 from siamese.errors import InputError
+from siamese.looks import look_at
+from siamese.oddities import Oddities, find
 from siamese.params import CatalogParams
 from siamese.splits import SPLITS, STABLE_FROM, is_stable
 
@@ -40,6 +42,7 @@ class DataReport:
         stable: whether images keep their split when others are added.
         warnings: one line each.
         trainable, why_not: whether every split allows both kinds of pairs; if not, what is missing.
+        near_duplicates, outliers: what a look at the pixels found, as `siamese.oddities` counts it; None: not looked.
     """
 
     folder: str
@@ -58,31 +61,79 @@ class DataReport:
     warnings: list[str]
     trainable: bool
     why_not: str | None
+    near_duplicates: dict[str, Any] | None = None
+    outliers: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain values."""
         return asdict(self)
 
 
-def report(data_folder: Path, params: CatalogParams, max_pixels: int) -> DataReport:
+@dataclass(frozen=True)
+class Survey:
+    """A folder as read once.
+
+    Attributes:
+        folder, found: the folder, and what it holds.
+        images: one row an image, the catalog's columns; split is missing everywhere if there can't be one.
+        split: images (and identities, or images of the target and others) a split, or None.
+        why_not: why there can't be a split, or None.
+    """
+
+    folder: Path
+    found: Found
+    images: pd.DataFrame
+    split: dict[str, dict[str, int]] | None
+    why_not: str | None
+
+    @property
+    def folders(self) -> set[Path]:
+        """All folders that files were found in, and those above them up to the folder itself."""
+        below = {Path(path).parent for path in (*self.images["path"], *self.found.rejected["path"])}
+        return {self.folder / part for folder in below for part in (folder, *folder.parents)}
+
+
+def survey(data_folder: Path, params: CatalogParams, max_pixels: int) -> Survey:
     """Reads a folder of images as the step `catalog` does, and writes nothing.
 
     Raises:
         InputError: there is no such folder, or it can't be read. What it holds is never an error.
     """
     found = collect(data_folder, max_pixels)
-    images = found.images
-    split, why_not = None, None
     try:
-        if images.empty:
+        if found.images.empty:
             raise InputError(nothing_usable(found))
-        split = _split(with_splits(found, params), found.layout)
+        images = with_splits(found, params)
+        return Survey(data_folder, found, images, _split(images, found.layout), None)
     except InputError as error:
-        why_not = str(error)
+        return Survey(data_folder, found, found.images.assign(split=None), None, str(error))
+
+
+def look(read: Survey, max_pixels: int) -> Oddities:
+    """Decodes every image, and finds near-duplicates and images much unlike the others."""
+    files = [read.folder / path for path in read.images["path"]]
+    return find(read.images, look_at(files, int(read.images["bytes"].sum()), max_pixels))
+
+
+def report(read: Survey, odd: Oddities | None) -> DataReport:
+    """What the folder holds; what is odd about the pixels, too, if they were looked at."""
+    made = _report(read)
+    if odd is None:
+        return made
+    return replace(
+        made,
+        near_duplicates=odd.near_duplicates(),
+        outliers=odd.outlying(),
+        warnings=made.warnings + [_flat(line) for line in odd.warnings()],
+    )
+
+
+def _report(read: Survey) -> DataReport:
+    found, images, split, why_not = read.found, read.found.images, read.split, read.why_not
     reasons = Counter(map(kind_of, found.rejected["reason"]))
     stable = _stable(found)
     return DataReport(
-        folder=str(data_folder),
+        folder=str(read.folder),
         layout=found.layout,
         images=len(images),
         identities=images["identity"].nunique(),
@@ -105,6 +156,11 @@ def report(data_folder: Path, params: CatalogParams, max_pixels: int) -> DataRep
 
 def to_text(report: DataReport) -> str:
     """The report for a person to read, a fact a line."""
+    return "\n".join(f"{name:<12}{text}".rstrip() for name, text in facts(report))
+
+
+def facts(report: DataReport) -> list[tuple[str, str]]:
+    """The report as names and what is to be said of each; no name: of the one before."""
     lines = [
         ("folder", report.folder),
         ("layout", _layout_in_words(report)),
@@ -119,13 +175,16 @@ def to_text(report: DataReport) -> str:
         lines.append(
             ("", f"and {report.rejected - len(report.rejected_files)} more (`siamese catalog` lists them all)")
         )
+    if report.near_duplicates and report.outliers:
+        lines.append(("alike", _alike_in_words(report.near_duplicates)))
+        lines.append(("outliers", _counts({kind: found["images"] for kind, found in report.outliers.items()})))
     for split, numbers in (report.split or {}).items():
         lines.append((split, _counts(numbers)))
     if report.split:
         lines.append(("stable", "yes: data may be added, no image changes its split" if report.stable else "no"))
     lines += [("warning", warning) for warning in report.warnings]
     lines.append(("trainable", "yes" if report.trainable else f"no: {report.why_not}"))
-    return "\n".join(f"{name:<12}{text}".rstrip() for name, text in lines)
+    return lines
 
 
 def _images_an_identity(found: Found) -> dict[str, float]:
@@ -217,6 +276,17 @@ def _images_in_words(report: DataReport) -> str:
         return f"{report.images}: {numbers}"
     return f"{report.images} of {report.identities} identities" + (
         f", images an identity: {numbers}" if numbers else ""
+    )
+
+
+def _alike_in_words(found: dict[str, Any]) -> str:
+    across = {two: groups for two, groups in found["across_splits"].items() if groups}
+    return ", ".join(
+        [
+            f"{found['images']} near-duplicates in {found['groups']} {'group' if found['groups'] == 1 else 'groups'}",
+            *(f"{groups} across {two}" for two, groups in across.items()),
+            f"{found['across_identities']} under different identities",
+        ]
     )
 
 

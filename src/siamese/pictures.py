@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image
 from siamese.markup import Markup, element, join
 from siamese.measured import Measured
 from siamese.metrics import same
+from siamese.page import data_uri
 from siamese.scores import Images
 
 SHOWN = 6  # pairs of each kind
@@ -87,4 +87,4 @@ def _pair(measured: Measured, row: int, images: Images) -> Markup:
 def _png(pixels: np.ndarray) -> str:
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
+    return data_uri(data.getvalue(), "image/png")

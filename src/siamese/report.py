@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,11 @@ from siamese import curves, pictures
 from siamese.markup import Markup, element, join
 from siamese.measured import Measured, Range
 from siamese.metrics import CALIBRATION_BINS, METRICS, same
+from siamese.page import page, section, small, table
 from siamese.params import EvaluateParams
 from siamese.scores import Images
 from siamese.splits import SPLITS, STABLE_FROM
 
-STYLE = Path(__file__).with_name("report.css")
 FEW_UNITS = (
     10  # identities below which intervals are called rough: in simulation theirs held the truth 89 to 94 % of times
 )
@@ -62,31 +61,23 @@ def render(
     charts = element(
         "div", curves.roc(measured), curves.histogram(measured), curves.calibration(measured), *trained, class_="charts"
     )
-    body = element(
-        "main",
+    return page(
+        "Evaluation report",
         element("h1", "How well the model tells identities apart"),
         element("div", note, class_="note", role="note") if note else "",
-        _section("In short", _in_short(measured)),
-        _section("The decisions", _decisions(measured)),
-        _section("The curves", charts, *([] if trained else [_small("No history of training was found beside it.")])),
-        _section("One-shot recognition", _one_shot(measured)),
-        _section(
+        section("In short", _in_short(measured)),
+        section("The decisions", _decisions(measured)),
+        section("The curves", charts, *([] if trained else [small("No history of training was found beside it.")])),
+        section("One-shot recognition", _one_shot(measured)),
+        section(
             "The clearest rights and the hardest mistakes",
-            _small("Pixels as the network sees them. Of each kind the most extreme pairs, no image twice."),
+            small("Pixels as the network sees them. Of each kind the most extreme pairs, no image twice."),
             pictures.gallery(measured, images),
         ),
-        _section("All metrics", _all_metrics(measured)),
-        _section("How this was measured", _method(measured, params)),
-        _section("Parameters", _parameters(settings or {"evaluate": params.model_dump()})),
+        section("All metrics", _all_metrics(measured)),
+        section("How this was measured", _method(measured, params)),
+        section("Parameters", _parameters(settings or {"evaluate": params.model_dump()})),
     )
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", "Evaluation report"),
-        element("style", Markup(STYLE.read_text(encoding="utf-8"))),
-    )
-    return f"<!DOCTYPE html>\n{element('html', head, element('body', body), lang='en')}\n"
 
 
 def percent(share: float | None) -> str:
@@ -123,7 +114,7 @@ def _in_short(measured: Measured) -> Markup:
     found.append(_against_pixels(measured))
     tiles = [_tile(measured, name) for name in ("accuracy", "precision", "eer", "auc")]
     return join(
-        element("p", " ".join(found)), element("div", *tiles, class_="tiles"), _small(_about_intervals(measured))
+        element("p", " ".join(found)), element("div", *tiles, class_="tiles"), small(_about_intervals(measured))
     )
 
 
@@ -180,7 +171,7 @@ def _decisions(measured: Measured) -> Markup:
     def cell(pairs: np.ndarray, word: str, colour: str) -> Markup:
         return join(element("b", f"{int(pairs.sum()):,}"), element("small", word, class_=colour))
 
-    table = _table(
+    decisions = table(
         ["pairs that are", "judged the same", "judged different"],
         [
             ["the same", cell(truth & judged, "right", "good"), cell(truth & ~judged, "false rejects", "bad")],
@@ -200,7 +191,7 @@ def _decisions(measured: Measured) -> Markup:
         f"{percent(chosen.false_reject_rate)} of those that are the same (FRR)."
     )
     warning = [element("p", f"Take care: {chosen.warning}.", class_="bad")] if chosen.warning else []
-    return join(element("p", text), *warning, table)
+    return join(element("p", text), *warning, decisions)
 
 
 def _one_shot(measured: Measured) -> Markup:
@@ -221,7 +212,7 @@ def _one_shot(measured: Measured) -> Markup:
             f" Each row is {trials[0]:,} random trials on the test split; the 95 % interval (Wilson) says how exactly "
             "those trials know the accuracy on these identities."
         )
-    return join(element("p", text), _table(["", "accuracy", "guessing"], rows))
+    return join(element("p", text), table(["", "accuracy", "guessing"], rows))
 
 
 def _all_metrics(measured: Measured) -> Markup:
@@ -241,7 +232,7 @@ def _all_metrics(measured: Measured) -> Markup:
         f"pairs. Always giving the commoner answer has an accuracy of {percent(max(positives, 1 - positives))}, always "
         f"answering “the same” a precision of {percent(positives)}."
     )
-    return join(element("p", text), _table(["", "model", "raw pixels"], rows))
+    return join(element("p", text), table(["", "model", "raw pixels"], rows))
 
 
 def _method(measured: Measured, params: EvaluateParams) -> Markup:
@@ -274,11 +265,11 @@ def _method(measured: Measured, params: EvaluateParams) -> Markup:
     names = ["images", "identities", "pairs", "positive_pairs", "negative_pairs"]
     rows = [[split_name, *(f"{measured.counts[split_name][name]:,}" for name in names)] for split_name in SPLITS]
     head = ["split", "images", "identities", "pairs", "positive", "negative"]
-    return join(element("p", " ".join(split)), element("p", use), element("p", intervals), _table(head, rows))
+    return join(element("p", " ".join(split)), element("p", use), element("p", intervals), table(head, rows))
 
 
 def _parameters(settings: Mapping[str, Any]) -> Markup:
-    return _table(["parameter", "value"], [[key, str(value)] for key, value in _flat(settings)])
+    return table(["parameter", "value"], [[key, str(value)] for key, value in _flat(settings)])
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -286,17 +277,3 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
     for key, value in settings.items():
         rows += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
     return rows
-
-
-def _section(title: str, *content: str) -> Markup:
-    return element("section", element("h2", title), *content)
-
-
-def _small(text: str) -> Markup:
-    return element("p", text, class_="small")
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    titles = element("thead", element("tr", *(element("th", title) for title in head)))
-    body = [element("tr", *(element("td", cell) for cell in row)) for row in rows]
-    return element("div", element("table", titles, element("tbody", *body)), class_="table")

@@ -19,6 +19,12 @@ def add_to(app: typer.Typer) -> None:
 
 def inspect(
     data: Annotated[Path, typer.Argument(help="Image folder.")],
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Also look at all pixels: near-duplicates, and images unlike the others.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Look thoroughly, and draw the report as a page, too.")
+    ] = None,
     params_file: ParamsFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -28,7 +34,17 @@ def inspect(
     from siamese.params import load
 
     values = load(params_file, settings or [])
-    report = question.report(data, values.catalog, values.data.max_pixels)
+    if html:
+        from siamese import data_page
+
+        data_page.refuse(html, data)  # before the minutes that looking takes
+    read = question.survey(data, values.catalog, values.data.max_pixels)
+    if html:
+        data_page.refuse(html, data, read.folders)
+    odd = question.look(read, values.data.max_pixels) if thorough or html else None
+    report = question.report(read, odd)
+    if html and odd:
+        data_page.write(html, report, read, odd, values)
     answer(report.as_dict(), question.to_text(report), as_json)
 
 
