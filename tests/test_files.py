@@ -1,5 +1,6 @@
 """Files and folders appear whole or not at all."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -49,6 +50,38 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path) -> None:
         pass
     with pytest.raises(InputError, match="can't be written"), files.whole_folder(tmp_path / "file" / "a", own=[]):
         pass
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "(No space left on device): make room, then run again"),
+        (OSError(errno.EROFS, "Read-only file system"), "(Read-only file system): see to its permissions"),
+        (OSError("Error writing\nbytes"), "(Error writing bytes): see to its permissions"),
+        (RuntimeError("ResourceExhausted: x.index; No space left on device"), "(No space left on device): make room"),
+        (RuntimeError("something else"), None),
+    ],
+)
+def test_libraries_tell_of_a_full_disk_in_errors_of_their_own(tmp_path, error: Exception, told: str | None) -> None:
+    for writing in (files.whole_file(tmp_path / "out"), files.whole_folder(tmp_path / "out", own=[])):
+        with pytest.raises(InputError if told else RuntimeError) as raised, writing:
+            raise error
+        if told:
+            assert str(raised.value).startswith(f"{tmp_path}/out: can't be written {told}")
+
+
+def test_what_hides_the_error_of_a_full_disk_is_looked_through(tmp_path) -> None:
+    """As when a half written archive can't be closed either."""
+    with pytest.raises(InputError, match="No space left on device"), files.whole_file(tmp_path / "out"):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            raise ValueError("can't close")
+
+
+def test_an_error_of_its_own_inside_the_block_is_left_as_it_is(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"^No space left on device, says the step$"), files.whole_file(tmp_path / "a"):
+        raise InputError("No space left on device, says the step")
 
 
 def test_a_folder_that_holds_anything_else_is_somebodys_and_stays(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,8 @@ from typing import Any
 
 from siamese.errors import InputError
 
+_NO_ROOM = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -26,16 +29,15 @@ def whole_file(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no regular file: name another one to write")
     beside = _beside(path, "unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
-        yield beside
-        _sync(beside)
-        beside.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        _remove(beside)
+    with _explained(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _clear_leftovers(path)
+            yield beside
+            _sync(beside)
+            beside.replace(path)
+        finally:
+            _remove(beside)
 
 
 @contextmanager
@@ -52,25 +54,22 @@ def whole_folder(path: Path, own: Sequence[str]) -> Iterator[Path]:
     """
     _refuse_foreign(path, own)
     beside, older = _beside(path, "unfinished"), _beside(path, "older")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
-        beside.mkdir()
-        yield beside
-        for file in beside.rglob("*"):
-            _sync(file)
-        _refuse_foreign(path, own)
-        if path.exists():
-            path.replace(older)
-        beside.replace(path)
-        _sync(path.parent)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        if older.exists() and not path.exists():
-            older.replace(path)
-        for leftover in (beside, older):
-            _remove(leftover)
+    with _explained(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _clear_leftovers(path)
+            beside.mkdir()
+            yield beside
+            for written in (*beside.rglob("*"), beside):
+                _sync(written)
+            _refuse_foreign(path, own)
+            if path.exists():
+                path.replace(older)
+            beside.replace(path)
+            _sync(path.parent)
+        finally:
+            _remove(beside)
+            _settle(older, path)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -88,6 +87,20 @@ def digest(parts: Iterable[bytes]) -> str:
     return total.hexdigest()
 
 
+def sha256(file: Path) -> str:
+    """SHA-256 of a file's content, as 64 hexadecimal digits."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def content_digest(place: Path) -> str:
+    """SHA-256 of a file's content, or of a folder's: its files' names and contents."""
+    if place.is_file():
+        return sha256(place)
+    files = sorted(file for file in place.rglob("*") if file.is_file())
+    return digest(part for file in files for part in (os.fsencode(file.relative_to(place)), sha256(file).encode()))
+
+
 def existing(path: Path, made_by: str) -> Path:
     """`path` if it is there.
 
@@ -97,6 +110,21 @@ def existing(path: Path, made_by: str) -> Path:
     if not path.exists():
         raise InputError(f"{path} is missing: run `{made_by}` first, or name another file")
     return path
+
+
+def unwritable(path: Path, error: Exception) -> InputError | None:
+    """What to raise instead of `error`; None where it isn't about a file that can't be written.
+
+    Args:
+        path: what was being written, or what `whole_file` or `whole_folder` gave for it.
+    """
+    reason = _of_the_disk(error)
+    if reason is None:
+        return None
+    beside = re.fullmatch(r"\.(.+)\.unfinished-\d+", path.name)
+    path = path.with_name(beside[1]) if beside else path
+    advice = "make room" if reason in _NO_ROOM else "see to its permissions, or name another place"
+    return InputError(f"{path}: can't be written ({reason}): {advice}, then run again")
 
 
 def _beside(path: Path, state: str) -> Path:
@@ -111,12 +139,24 @@ def _refuse_foreign(path: Path, own: Sequence[str]) -> None:
             raise InputError(f"{path} holds {entry.name}, which this step doesn't write: name another folder")
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Removes what a killed process left beside `path`."""
+def _clear_leftovers(path: Path) -> None:
+    """Removes what a killed process left beside `path`; what it had just moved away to replace, it puts back."""
     for leftover in path.parent.glob(f".{path.name}.*-*"):
-        found = re.fullmatch(r"(?:unfinished|older)-(\d+)", leftover.name.removeprefix(f".{path.name}."))
-        if found and not _alive(int(found[1])):
-            _remove(leftover)
+        found = re.fullmatch(r"(unfinished|older)-(\d+)", leftover.name.removeprefix(f".{path.name}."))
+        if found and not _alive(int(found[2])):
+            if found[1] == "older":
+                _settle(leftover, path)
+            else:
+                _remove(leftover)
+
+
+def _settle(older: Path, path: Path) -> None:
+    """Removes `older`, moved away to make place, or puts it back where nothing came into its place."""
+    if path.exists():
+        _remove(older)
+    elif older.exists():
+        with suppress(OSError):
+            older.replace(path)
 
 
 def _alive(process: int) -> bool:
@@ -145,7 +185,26 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _unwritable(path: Path, error: OSError) -> InputError:
-    return InputError(
-        f"{path}: can't be written ({error.strerror or error}): free space or permissions, then run again"
-    )
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turns a failure to write into one line; libraries that write tell of it in errors of their own."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        told = unwritable(path, error)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _of_the_disk(error: BaseException) -> str | None:
+    """The system's reason why something couldn't be written, if that's what the error is about."""
+    link: BaseException | None = error
+    while link is not None:  # closing a half written file often fails again, and that error hides the first
+        for reason in (*_NO_ROOM, os.strerror(errno.EROFS)):
+            if reason in str(link):
+                return reason
+        link = link.__cause__ or link.__context__
+    return " ".join((error.strerror or str(error)).split()) if isinstance(error, OSError) else None

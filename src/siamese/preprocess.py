@@ -30,7 +30,7 @@ import pyarrow as pa
 from siamese import images, stored
 from siamese.backend import tensorflow
 from siamese.errors import InputError
-from siamese.files import existing, whole_folder
+from siamese.files import existing, unwritable, whole_folder
 from siamese.params import PreprocessParams
 from siamese.progress import say, track
 from siamese.shapes import IMAGE_SHAPE
@@ -85,6 +85,8 @@ def run(
     ):
         with _progress(images_beside, shards):
             _run_pipeline(data_folder, shards, training, images_beside, transform_beside, params, max_pixels)
+        # TensorFlow reads no model by it, and its random number would make the same transform another one for DVC.
+        (transform_beside / "transform_fn/fingerprint.pb").unlink(missing_ok=True)
         if stored.count(images_beside) != len(catalog):
             raise RuntimeError(f"{params.runner} didn't write the {len(catalog)} images of {catalog_file}")
     say(f"{len(catalog)} images preprocessed in {time.monotonic() - began:.0f} s")
@@ -244,9 +246,12 @@ def _write(transformed: tuple[pa.RecordBatch, Any], *, folder: str) -> None:
     pixels = np.frombuffer(_joined(batch[_PIXELS]), np.uint8).reshape(-1, *IMAGE_SHAPE)
     records = stored.to_records(batch[_IMAGE_ID].flatten().to_pylist(), pixels)
     beside = f"{folder}/.{uuid.uuid4().hex}"
-    with FileSystems.create(beside, compression_type="uncompressed") as file:
-        file.write(records.view(np.uint8).data)
-    FileSystems.rename([beside], [f"{folder}/{name.decode()}"])
+    try:
+        with FileSystems.create(beside, compression_type="uncompressed") as file:
+            file.write(records.view(np.uint8).data)
+        FileSystems.rename([beside], [f"{folder}/{name.decode()}"])
+    except Exception as error:
+        raise unwritable(Path(folder), error) or error from None
 
 
 def _joined(column: pa.LargeListArray) -> memoryview:

@@ -14,7 +14,7 @@ SECONDS_BETWEEN_LINES = 15  # a log is read afterwards: enough to see that it go
 
 def say(line: str) -> None:
     """One line to standard error: what a person reads, apart from results on standard output."""
-    with suppress(BrokenPipeError):  # who reads no longer must not end the work
+    with suppress(OSError):  # who reads no longer, or a log on a full disk, must not end the work
         print(line, file=sys.stderr, flush=True)
 
 

@@ -16,6 +16,7 @@ import google_crc32c
 import numpy as np
 
 from siamese.errors import InputError
+from siamese.files import digest
 from siamese.shapes import IMAGE_SHAPE
 
 FILES = "part-*.tfrecord"
@@ -118,6 +119,11 @@ class StoredImages:
     def image_ids(self) -> list[str]:
         """All image_ids, in order of row."""
         return self._sorted_ids.astype(f"U{_ID_BYTES}").tolist()
+
+    def digest(self) -> str:
+        """SHA-256 of all image_ids and checksums: equal for equal images, however many of them lie in a file."""
+        checksums = [self._records(file)["crc"].tobytes() for file in range(len(self._files))]
+        return digest([self._sorted_ids.tobytes(), b"".join(checksums)])
 
     def rows_of(self, image_ids: Sequence[str]) -> np.ndarray:
         """The row of each image: int64 [n].

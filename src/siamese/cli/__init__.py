@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -14,6 +15,7 @@ import typer
 
 from siamese.cli import questions, steps, use
 from siamese.errors import ExitCode, InputError
+from siamese.progress import say
 from siamese.signals import Interrupted
 
 TERMINATED = 128 + signal.SIGTERM
@@ -40,9 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code; what went wrong is one line on standard error."""
+    return exit_code_of(lambda: app(args=arguments, prog_name="siamese", standalone_mode=False))
+
+
+def exit_code_of(work: Callable[[], int | None]) -> int:
+    """Does `work` and gives the exit code of a process that did it, None counting as 0.
+
+    What goes wrong is one line on standard error, an interruption too.
+    """
     with _ending_politely():
         try:
-            code = int(app(args=arguments, prog_name="siamese", standalone_mode=False) or ExitCode.DONE)
+            code = int(work() or ExitCode.DONE)
             sys.stdout.flush()  # while a closed pipe can still be told
             return code
         except Interrupted as stopped:
@@ -75,11 +85,13 @@ def _in_one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, InputError):
         return text
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # as where the answer goes; steps tell it themselves
+        return f"{text}: make room, then run again"
     if hasattr(error, "format_message"):  # Typer's own: an unknown command, option or value
         return f"{error.format_message() or 'name a command'} (`siamese --help` shows what there is)"
     return f"unexpected {type(error).__name__}: {text} (set {TRACEBACK}=1 to see where)"
 
 
 def _failed(line: str, exit_code: int = ExitCode.WRONG_INPUT) -> int:
-    print(f"siamese: {line}", file=sys.stderr)
+    say(f"siamese: {line}")
     return exit_code

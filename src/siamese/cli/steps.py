@@ -107,6 +107,10 @@ def train(
     model_folder: Model = places.MODEL,
     history_file: History = places.HISTORY,
     checkpoint_folder: Annotated[Path, typer.Option("--checkpoints", help="Working files.")] = places.CHECKPOINTS,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Continue from this checkpoint, or a folder of them.", show_default="the run's own newest"),
+    ] = None,
     params_file: ParamsFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -126,6 +130,7 @@ def train(
         params.train,
         params.model.network,
         checkpoint_folder,
+        resume,
     )
     done("train", as_json, model=model_folder, history=history_file)
 
