@@ -20,8 +20,10 @@ def images(count: int = 8) -> np.ndarray:
     ).copy()
 
 
-def augmented(pixels: np.ndarray, seed: np.ndarray = SEED, **on: object) -> np.ndarray:
-    return augmentation(AugmentationParams(**(OFF | on)))(tf.constant(pixels), tf.constant(seed)).numpy()
+def augmented(pixels: np.ndarray, seed: np.ndarray = SEED, share: slice = slice(None), **on: object) -> np.ndarray:
+    positions = np.arange(len(pixels), dtype=np.int32)[share]
+    augment = augmentation(AugmentationParams(**(OFF | on)))
+    return augment(tf.constant(pixels[share]), tf.constant(positions), len(pixels), tf.constant(seed)).numpy()
 
 
 def test_all_off_changes_nothing() -> None:
@@ -35,6 +37,12 @@ def test_each_changes_some_images_and_keeps_shape_and_type(on: dict) -> None:
     assert (changed != images()).any(axis=(1, 2, 3)).sum() >= 2
     np.testing.assert_array_equal(changed, augmented(images(), **on))
     assert (changed != augmented(images(), np.array([1, 3], np.int32), **on)).any()
+
+
+@pytest.mark.parametrize("on", [{"affine": 0.3}, {"flip": True}, {"brightness": 0.2}, {"blur": 2.0}])
+def test_a_share_of_a_step_is_drawn_as_it_is_within_the_whole(on: dict) -> None:
+    share = slice(3, 6)
+    np.testing.assert_array_equal(augmented(images(), share=share, **on), augmented(images(), **on)[share])
 
 
 def test_a_flip_mirrors_about_half_of_the_images() -> None:

@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 from conftest import working_folder
 
-from siamese import backend, cli, params, train
-from siamese.checkpoints import Checkpoints, State
+from siamese import backend, cli, params, replicas, train
+from siamese.checkpoints import Checkpoints, Origin, State
 from siamese.errors import InputError
 from siamese.signals import Interrupted
 from siamese.stored import StoredImages
 from siamese.verifier import Verifier, read_image
 
+RUN = Origin({}, {})
 INPUTS = [Path("artifacts") / name for name in ("catalog.parquet", "pairs.parquet", "images", "transform")]
 
 
@@ -35,7 +36,8 @@ def train_params(*settings: str) -> params.TrainParams:
 def training(
     workspace: Path, data: train.Data, values: params.TrainParams, precision: str = "float32"
 ) -> train.Training:
-    return train.Training("specification", precision, workspace / INPUTS[3], values, data.plan(values, 0).steps)
+    steps = data.plan(values, 0).steps
+    return train.Training("specification", precision, workspace / INPUTS[3], values, steps, replicas.start("one"))
 
 
 def weights_of(model_folder: Path) -> list[np.ndarray]:
@@ -78,14 +80,14 @@ def test_listed_pairs_train_too(workspace: Path, tmp_path) -> None:
     data = train.read_data(workspace / INPUTS[0], workspace / INPUTS[1], StoredImages(workspace / INPUTS[2]), values)
     run = training(workspace, data, values)
     assert run.steps_per_epoch == 21
-    train.train(run, data, Checkpoints(tmp_path, "run"), tmp_path / "history.csv")
+    train.train(run, data, Checkpoints(tmp_path, RUN), tmp_path / "history.csv")
     assert np.isfinite(pd.read_csv(tmp_path / "history.csv").loss).all()
 
 
 def test_divergence_stops_with_advice(workspace: Path, data: train.Data, tmp_path) -> None:
     run = training(workspace, data, train_params("train.optimizer.learning_rate=1e38"))
     with pytest.raises(InputError, match=r"lower train\.optimizer\.learning_rate"):
-        train.train(run, data, Checkpoints(tmp_path, "run"), tmp_path / "history.csv")
+        train.train(run, data, Checkpoints(tmp_path, RUN), tmp_path / "history.csv")
 
 
 def test_the_best_epoch_is_the_one_of_the_lowest_eer_then_the_highest_auc(
@@ -125,7 +127,7 @@ def test_checkpoints_are_written_every_so_many_epochs_and_at_the_end(
     saved = []
     monkeypatch.setattr(Checkpoints, "save", lambda self, state, last, best: saved.append((state.epoch, state.step)))
     monkeypatch.setattr(train, "train_epoch", lambda run, data, check: setattr(run.state, "step", 1) or 1)
-    train.train(run, data, Checkpoints(tmp_path, "run"), tmp_path / "history.csv")
+    train.train(run, data, Checkpoints(tmp_path, RUN), tmp_path / "history.csv")
     assert saved == [(2, 0), (4, 0), (5, 0)]
 
 
@@ -150,13 +152,13 @@ def test_weights_that_are_no_numbers_stop_with_advice(workspace: Path, data: tra
 
 
 def test_a_second_process_of_the_same_run_is_refused(tmp_path) -> None:
-    with Checkpoints(tmp_path, "run").locked():
+    with Checkpoints(tmp_path, RUN).locked():
         refused = pytest.raises(InputError, match=f"process {os.getpid()} is training the same")
-        with refused, Checkpoints(tmp_path, "run").locked():
+        with refused, Checkpoints(tmp_path, RUN).locked():
             pass
-        with Checkpoints(tmp_path, "other").locked():
+        with Checkpoints(tmp_path, Origin({}, {"seed": 1})).locked():
             pass
-    with Checkpoints(tmp_path, "run").locked():
+    with Checkpoints(tmp_path, RUN).locked():
         pass
 
 
@@ -166,7 +168,7 @@ def test_too_little_disk_is_told_before_training(workspace: Path, monkeypatch, t
 
     monkeypatch.setattr(train.shutil, "disk_usage", lambda _: Usage)
     with pytest.raises(InputError, match=r"may take 1\.9 GB, only 1\.0 GB are free"):
-        train._check_disk(38_964_545, Checkpoints(tmp_path / "checkpoints", "run"), tmp_path / "model")
+        train._check_disk(38_964_545, Checkpoints(tmp_path / "checkpoints", RUN), tmp_path / "model")
 
 
 def test_a_run_stopped_by_sigterm_ends_as_the_run_left_alone(workspace: Path, tmp_path) -> None:

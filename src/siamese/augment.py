@@ -2,44 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from siamese.params import AugmentationParams
 
+Draw = Callable[[Sequence[int], float, float], Any]  # extents, low, high -> float32 [images, *extents]
 
-def augmentation(params: AugmentationParams) -> Callable[[Any, Any], Any]:
-    """A function of pixels, uint8 [images, height, width, channels], and a seed, int32 [2], to such pixels.
 
-    The same seed gives the same pixels. With every parameter at its "off", the pixels pass unchanged.
+def augmentation(params: AugmentationParams) -> Callable[[Any, Any, Any, Any], Any]:
+    """A function of pixels, positions, images and a seed to changed pixels, uint8 [share, height, width, channels].
+
+    Its arguments: pixels of some of a step's images, uint8 [share, height, width, channels]; the positions of these in
+    the step, int32 [share]; how many images the step has, int32 scalar; the seed, int32 [2].
+
+    The same seed gives the same pixels, whatever the share: an image is drawn by its position in the step. With every
+    parameter at its "off", the pixels pass unchanged.
     """
-    changes: list[Callable[[Any, Any], Any]] = []
+    changes: list[Callable[[Any, Draw], Any]] = []
     if params.affine:
-        changes.append(lambda x, seed: _affine(x, seed, params.affine))
+        changes.append(lambda x, draw: _affine(x, draw, params.affine))
     if params.flip:
         changes.append(_flip)
     if params.blur:
-        changes.append(lambda x, seed: _blur(x, seed, params.blur))
+        changes.append(lambda x, draw: _blur(x, draw, params.blur))
     if params.brightness:
-        changes.append(lambda x, seed: _brighten(x, seed, params.brightness))
+        changes.append(lambda x, draw: _brighten(x, draw, params.brightness))
     if not changes:
-        return lambda pixels, seed: pixels
+        return lambda pixels, positions, images, seed: pixels
 
-    def augment(pixels: Any, seed: Any) -> Any:
+    def augment(pixels: Any, positions: Any, images: Any, seed: Any) -> Any:
         x = tf.cast(pixels, tf.float32)
         for number, change in enumerate(changes):
-            x = change(x, tf.random.experimental.stateless_fold_in(seed, number))
+            x = change(x, _drawing(tf.random.experimental.stateless_fold_in(seed, number), positions, images))
         return tf.cast(tf.clip_by_value(tf.round(x), 0, 255), tf.uint8)
 
     return augment
 
 
-def _affine(x: Any, seed: Any, limit: float) -> Any:
+def _drawing(seed: Any, positions: Any, images: Any) -> Draw:
+    """Uniform random numbers for all of a step's images, of which those at `positions` are taken."""
+
+    def draw(extents: Sequence[int], low: float, high: float) -> Any:
+        return tf.gather(tf.random.stateless_uniform([images, *extents], seed, low, high), positions)
+
+    return draw
+
+
+def _affine(x: Any, draw: Draw, limit: float) -> Any:
     """Rotation and shear up to `limit` radians, scaling by up to 1 ± `limit`, shift by up to `limit` of the side."""
-    images, height, width = tf.shape(x)[0], x.shape[1], x.shape[2]
-    turn, shear, scale, across, down = tf.unstack(tf.random.stateless_uniform([5, images], seed, -limit, limit), num=5)
+    height, width = x.shape[1], x.shape[2]
+    turn, shear, scale, across, down = tf.unstack(draw([5], -limit, limit), axis=1)
     scale = 1 + scale
     a, b = scale * tf.cos(turn), scale * (shear * tf.cos(turn) - tf.sin(turn))
     c, d = scale * tf.sin(turn), scale * (shear * tf.sin(turn) + tf.cos(turn))
@@ -57,15 +72,15 @@ def _affine(x: Any, seed: Any, limit: float) -> Any:
     )
 
 
-def _flip(x: Any, seed: Any) -> Any:
+def _flip(x: Any, draw: Draw) -> Any:
     """Mirrors left and right, one image in two."""
-    mirrored = tf.random.stateless_uniform([tf.shape(x)[0], 1, 1, 1], seed) < 0.5
+    mirrored = draw([1, 1, 1], 0, 1) < 0.5
     return tf.where(mirrored, x[:, :, ::-1], x)
 
 
-def _blur(x: Any, seed: Any, limit: float) -> Any:
+def _blur(x: Any, draw: Draw, limit: float) -> Any:
     """A Gaussian blur of up to `limit` pixels' standard deviation, by one normalised matrix a side and image."""
-    deviation = tf.random.stateless_uniform([tf.shape(x)[0], 1, 1], seed, 1e-3, limit)
+    deviation = draw([1, 1], 1e-3, limit)
 
     def matrix(side: int) -> Any:
         place = tf.range(side, dtype=tf.float32)
@@ -76,6 +91,6 @@ def _blur(x: Any, seed: Any, limit: float) -> Any:
     return tf.einsum("nij,nhjc->nhic", matrix(x.shape[2]), down)
 
 
-def _brighten(x: Any, seed: Any, limit: float) -> Any:
+def _brighten(x: Any, draw: Draw, limit: float) -> Any:
     """Adds up to ± `limit` of full white."""
-    return x + 255 * tf.random.stateless_uniform([tf.shape(x)[0], 1, 1, 1], seed, -limit, limit)
+    return x + 255 * draw([1, 1, 1], -limit, limit)

@@ -22,6 +22,19 @@ def pair_logits(embeddings: Any, first: Any, second: Any, distance: Any, head: A
     return tf.squeeze(tf.matmul(apart, head.kernel), axis=1) + head.bias
 
 
+def cross_entropy(labels: Any, logits: Any) -> Any:
+    """Binary cross-entropy as the specification has it: the mean over pairs of -(y log p + (1 - y) log(1 - p)).
+
+    Args:
+        labels: float32 [pairs], 0 or 1.
+        logits: float32 [pairs], the score p before its sigmoid.
+
+    Returns:
+        float32 scalar.
+    """
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits))
+
+
 def balanced_cross_entropy(labels: Any, logits: Any) -> Any:
     """Binary cross-entropy in which positive and negative pairs weigh the same, whatever their numbers.
 

@@ -6,14 +6,13 @@ Koch, Zemel and Salakhutdinov 2015 (Siamese neural networks for one-shot image r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import layers, ops
 
-from siamese.shapes import IMAGE_SHAPE
-
-EMBEDDING_UNITS = 4096
+from siamese.shapes import EMBEDDING_UNITS, IMAGE_SHAPE
 
 
 @keras.saving.register_keras_serializable(package="siamese")
@@ -41,19 +40,37 @@ def build(network: str, *, precision: str = "float32", seed: int | None = None) 
     """
     if seed is not None:
         keras.utils.set_random_seed(seed)
-    embedding = {"specification": specification_embedding}[network](_policy(precision))
-    anchor = keras.Input(IMAGE_SHAPE, name="anchor")
-    other = keras.Input(IMAGE_SHAPE, name="other")
-    distance = L1Distance(name="l1_distance")(embedding(anchor), embedding(other))
+    embed = {"specification": specification_embedding}[network](_policy(precision))
+    return twins(embed)
+
+
+def twins(embed: keras.Model) -> keras.Model:
+    """The model that `build` gives, of any embedding network: both images through it, their distance, the score."""
+    anchor = keras.Input(embed.input_shape[1:], name="anchor")
+    other = keras.Input(embed.input_shape[1:], name="other")
+    distance = L1Distance(name="l1_distance")(embed(anchor), embed(other))
     score = layers.Dense(1, activation="sigmoid", name="dense_1")(distance)
     return keras.Model([anchor, other], score, name="siamese")
 
 
 def specification_embedding(policy: str = "float32") -> keras.Model:
     """Four convolution blocks and 4,096 sigmoid units: float32 [batch, 100, 100, 3] to float32 [batch, 4096]."""
-    image = keras.Input(IMAGE_SHAPE, name="image")
+    return embedding(IMAGE_SHAPE, [(64, 10), (128, 7), (128, 4), (256, 4)], EMBEDDING_UNITS, policy)
+
+
+def embedding(
+    image_shape: tuple[int, int, int], blocks: Sequence[tuple[int, int]], units: int, policy: str
+) -> keras.Model:
+    """Convolution blocks, each but the last with a pooling behind it, and a dense layer of sigmoid units.
+
+    Args:
+        image_shape: height, width, channels.
+        blocks: filters and filter size of each convolution.
+        units: of the dense layer.
+        policy: Keras's dtype policy of the arithmetic; the result is float32 always.
+    """
+    image = keras.Input(image_shape, name="image")
     x = image
-    blocks = [(64, 10), (128, 7), (128, 4), (256, 4)]
     for number, (filters, size) in enumerate(blocks):
         suffix = f"_{number}" if number else ""
         x = layers.Conv2D(filters, size, activation="relu", dtype=policy, name=f"conv2d{suffix}")(x)
@@ -61,7 +78,7 @@ def specification_embedding(policy: str = "float32") -> keras.Model:
             x = layers.MaxPooling2D(2, padding="same", dtype=policy, name=f"max_pooling2d{suffix}")(x)
     x = layers.Flatten(dtype=policy, name="flatten")(x)
     activation = "sigmoid" if policy == "float32" else _float32_sigmoid
-    x = layers.Dense(EMBEDDING_UNITS, activation=activation, dtype=policy, name="dense")(x)
+    x = layers.Dense(units, activation=activation, dtype=policy, name="dense")(x)
     return keras.Model(image, x, name="embedding")
 
 

@@ -34,6 +34,10 @@ class FusedAdam(keras.optimizers.Adam):
             grad=gradient,
         )
 
+    def _all_reduce_sum_gradients(self, gradients_and_variables: Any) -> Any:
+        # Keras would sum them over the replicas here, behind loss scaling, which must see the sum: the step does it.
+        return gradients_and_variables
+
 
 def optimizer(params: TrainParams, precision: str, steps_per_epoch: int) -> Any:
     """The optimizer of `train.optimizer` with the schedule of `train.schedule`: a Keras optimizer, not built yet."""

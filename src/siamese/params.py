@@ -104,6 +104,7 @@ class TrainParams(Section):
     images_per_identity: int = Field(ge=2)
     pairing: Literal["in_batch", "listed"]
     precision: Literal["auto", "float32", "bfloat16", "float16"]
+    strategy: Literal["auto", "one", "mirrored", "multi_worker"]
     optimizer: OptimizerParams
     schedule: Literal["constant", "cosine"]
     seed: Seed

@@ -7,8 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from siamese.network import EMBEDDING_UNITS, parts
-from siamese.shapes import IMAGE_SHAPE
+from siamese.network import parts
+from siamese.shapes import EMBEDDING_UNITS, IMAGE_SHAPE
 from siamese.transform import Transform
 
 
@@ -23,10 +23,15 @@ class Servable(tf.Module):
         self._embedding, self._distance, self._head = parts(model)
         self.score.get_concrete_function()  # what can't be served is told before training, not after
 
+    @tf.function(input_signature=[tf.TensorSpec([None, *IMAGE_SHAPE], tf.float32, "image")])
+    def embed_image(self, image: Any) -> Any:
+        """Images as the transform gives them, float32 [images, 100, 100, 3], to embeddings, float32 [images, 4096]."""
+        return self._embedding(image, training=False)
+
     @tf.function(input_signature=[tf.TensorSpec([None, *IMAGE_SHAPE], tf.uint8, "pixels")])
     def embed_pixels(self, pixels: Any) -> Any:
         """Stored pixels, uint8 [images, 100, 100, 3], to embeddings, float32 [images, 4096]."""
-        return self._embedding(self.transform.image(pixels), training=False)
+        return self.embed_image(self.transform.image(pixels))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image")])
     def embed(self, image: Any) -> dict[str, Any]:

@@ -35,15 +35,19 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def check(self, save: Callable[[], None]) -> None:
-        """Saves and raises if a signal came.
+    def check(self, save: Callable[[], None], anywhere: Callable[[bool], bool]) -> None:
+        """Saves and raises if a signal came, here or to a process that works together with this one.
+
+        Args:
+            save: keeps what was reached.
+            anywhere: whether what holds here, or not, holds in any of these processes.
 
         Raises:
             Interrupted: a signal came; `save` has returned.
         """
-        if self.number is not None:
+        if anywhere(self.number is not None):
             save()
-            raise Interrupted(self.number)
+            raise Interrupted(self.number or signal.SIGTERM)
 
     def _remember(self, number: int, _: FrameType | None) -> None:
         self.number = number

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import pandas as pd
 
 from siamese import __version__, backend, scores
 from siamese.batches import UNKNOWN, Plan, in_batch_plan, listed_plan
-from siamese.checkpoints import Checkpoints, State, key_of
+from siamese.checkpoints import Checkpoints, Origin, State
 from siamese.errors import InputError
-from siamese.files import existing, whole_file, whole_folder
+from siamese.files import content_digest, existing, whole_file, whole_folder
 from siamese.metrics import validation_metrics
 from siamese.params import TrainParams
 from siamese.progress import say, track
+from siamese.replicas import Replicas, start
+from siamese.shapes import EMBEDDING_UNITS
 from siamese.signals import Interrupt
 from siamese.stored import StoredImages
 from siamese.tables import read_table
@@ -38,41 +41,65 @@ def run(
     params: TrainParams,
     network: str,
     checkpoint_folder: Path,
+    resume: Path | None = None,
 ) -> None:
     """Trains `network` and writes `model_folder` (`siamese.keras`, `servable/`) and `history_file`.
 
     The step as DVC and Kubeflow call it. Started again after an interruption, it continues from its own newest
-    checkpoint.
+    checkpoint, or from `resume`: a checkpoint, or a folder of one run's checkpoints, which must be this run's.
+
+    With several workers (`train.strategy`), each runs this with the same arguments, and only the chief writes: the
+    others need no place for checkpoints, model and history.
 
     Raises:
-        InputError: missing inputs, too little to train on, too little disk, or divergence.
-        siamese.signals.Interrupted: SIGTERM or SIGINT came; a checkpoint is written.
+        InputError: missing inputs, too little to train on, too little disk, divergence, `resume` can't be taken, or
+            another worker is lost.
+        siamese.signals.Interrupted: SIGTERM or SIGINT came, here or to another worker; a checkpoint is written.
     """
     existing(catalog_file, "siamese catalog")
     existing(pairs_file, "siamese pairs")
     existing(images_folder, "siamese preprocess")
     existing(transform_folder, "siamese preprocess")
-    data = read_data(catalog_file, pairs_file, StoredImages(images_folder), params)
-    precision = backend.resolve_precision(params.precision)
-    settings = params.model_dump() | {"precision": precision, "network": network, "version": __version__}
-    # The pixels follow from the catalog, which names images by their content, and the transform: their sizes suffice.
-    settings["images"] = sorted((file.name, file.stat().st_size) for file in images_folder.iterdir())
-    checkpoints = Checkpoints(checkpoint_folder, key_of([catalog_file, pairs_file, transform_folder], settings))
-
-    with checkpoints.locked():
-        training = Training(network, precision, transform_folder, params, data.plan(params, 0).steps)
-        parameters = training.model.count_params()
-        _check_disk(parameters, checkpoints, model_folder)
-        say(
-            f"training {network}, {parameters:,} parameters, in {precision}: "
-            f"{data.summary()}, {params.epochs} epochs of {training.steps_per_epoch} steps"
+    replicas = start(params.strategy)
+    with replicas.together():
+        data = read_data(catalog_file, pairs_file, StoredImages(images_folder), params)
+        precision = backend.resolve_precision(params.precision)
+        origin = Origin(
+            {
+                "catalog": content_digest(catalog_file),
+                "pairs": content_digest(pairs_file),
+                "images": data.images.digest(),
+                "transform": content_digest(transform_folder),
+            },
+            {
+                "train": params.model_dump() | {"precision": precision},
+                "model": {"network": network},
+                "siamese": __version__,
+            },
         )
-        train(training, data, checkpoints, history_file)
+        if replicas.any(replicas.told_by_chief(origin.key) != origin.key):
+            raise InputError("the workers differ in inputs, parameters or precision: give all of them the chief's")
+        checkpoints = Checkpoints(checkpoint_folder, origin)
+        if resume and replicas.chief:
+            checkpoints.begin_at(resume)
 
-        training.scoring.set_weights(training.kept_weights())
-        write_model(training.scoring, training.servable, model_folder)
-        checkpoints.prune()
-    say(f"model: {model_folder}, weights of epoch {training.kept_epoch()}")
+        with checkpoints.locked() if replicas.chief else nullcontext():
+            training = Training(network, precision, transform_folder, params, data.plan(params, 0).steps, replicas)
+            parameters = training.model.count_params()
+            if replicas.chief:
+                _check_disk(parameters, checkpoints, model_folder)
+            say(
+                f"training {network}, {parameters:,} parameters, in {precision}: "
+                f"{data.summary()}, {params.epochs} epochs of {training.steps_per_epoch} steps"
+            )
+            train(training, data, checkpoints, history_file)
+
+            if replicas.chief:
+                training.scoring.set_weights(training.kept_weights())
+                write_model(training.scoring, training.servable, model_folder)
+                checkpoints.prune()
+                say(f"model: {model_folder}, weights of epoch {training.kept_epoch()}")
+            replicas.wait()  # so that no worker calls a run successful whose model isn't written
 
 
 @dataclass(frozen=True)
@@ -148,7 +175,13 @@ class Training:
     """Network, optimizer and state of one run, and the compiled step."""
 
     def __init__(
-        self, network: str, precision: str, transform_folder: Path, params: TrainParams, steps_per_epoch: int
+        self,
+        network: str,
+        precision: str,
+        transform_folder: Path,
+        params: TrainParams,
+        steps_per_epoch: int,
+        replicas: Replicas,
     ) -> None:
         tf = backend.tensorflow()
 
@@ -160,18 +193,22 @@ class Training:
         from siamese.transform import Transform
 
         self.params = params
+        self.replicas = replicas
         self.steps_per_epoch = steps_per_epoch
         self.state = State()
         self.best_weights: list[np.ndarray] | None = None
         transform = Transform.load(transform_folder)
-        self.model = model = build(network, precision=precision, seed=params.seed)
+        with replicas.scope():
+            self.model = model = build(network, precision=precision, seed=params.seed)
+            self.optimizer = adam = optimizer(params, precision, steps_per_epoch)
+            adam.build(model.trainable_variables)
         self.scoring = build(network)  # the same network in float32: what validation scores with, and what is saved
         self.servable = Servable(self.scoring, transform)
         self.verifier = Verifier(self.servable)
-        self.optimizer = adam = optimizer(params, precision, steps_per_epoch)
-        adam.build(model.trainable_variables)
         embedding, distance, head = parts(model)
         augment = augmentation(params.augmentation)
+        # Drawn pairs are balanced as they are; among a batch's images most pairs are negative.
+        entropy = loss.cross_entropy if params.pairing == "listed" else loss.balanced_cross_entropy
 
         @tf.function(
             input_signature=[
@@ -183,20 +220,33 @@ class Training:
             ]
         )
         def step(pixels: Any, first: Any, second: Any, labels: Any, seed: Any) -> Any:
-            images = transform.image(augment(pixels, seed))
-            with tf.GradientTape() as tape:
-                embeddings = embedding(images, training=True)
-                logits = loss.pair_logits(embeddings, first, second, distance, head)
-                value = loss.balanced_cross_entropy(labels, logits)
-                scaled = adam.scale_loss(value)
-            adam.apply(tape.gradient(scaled, model.trainable_variables), model.trainable_variables)
-            return value
+            def of_replica() -> Any:
+                images = tf.shape(pixels)[0]
+                shares = replicas.shares(images)
+                own = [transform.image(augment(tf.gather(pixels, share), share, images, seed)) for share in shares]
+                with tf.GradientTape() as tape:
+                    embedded = tf.concat([embedding(part, training=True) for part in own], axis=0)
+                    embeddings = replicas.gather(embedded, tf.concat(shares, axis=0))
+                    logits = loss.pair_logits(embeddings, first, second, distance, head)
+                    value = entropy(labels, logits)
+                    # Each replica has the whole loss, and their gradients are summed.
+                    scaled = adam.scale_loss(value) / replicas.count
+                gradients = replicas.sum_gradients(tape.gradient(scaled, model.trainable_variables))
+                adam.apply(gradients, model.trainable_variables)
+                return value
+
+            return replicas.run(of_replica)
 
         self.step: Callable[..., Any] = step
 
     def variables(self) -> list[np.ndarray]:
         """Weights and optimizer variables, as a checkpoint holds them."""
         return [np.asarray(variable) for variable in (*self.model.variables, *self.optimizer.variables)]
+
+    def shapes(self) -> dict[str, list[tuple[int, ...]]]:
+        """Of the arrays that a checkpoint holds: `last`, as `variables` gives them, and `best`, the weights alone."""
+        weights = [tuple(variable.shape) for variable in self.model.variables]
+        return {"last": [*weights, *(tuple(variable.shape) for variable in self.optimizer.variables)], "best": weights}
 
     def restore(self, state: State, last: list[np.ndarray], best: list[np.ndarray] | None) -> None:
         """Takes up where a checkpoint left off."""
@@ -218,22 +268,20 @@ class Training:
 
 def train(training: Training, data: Data, checkpoints: Checkpoints, history_file: Path) -> None:
     """Runs the epochs that are left, from the newest checkpoint on; `history_file` grows with each."""
-    found = checkpoints.newest()
-    if found:
-        training.restore(*found)
+    if _restore(training, checkpoints):
         say(f"continuing after epoch {training.state.epoch}, step {training.state.step}")
-        _write_history(history_file, training.state)
+        _write_history(history_file, training)
     params, state = training.params, training.state
     with Interrupt() as interrupt:
 
         def check() -> None:
-            interrupt.check(lambda: _save(training, checkpoints))
+            interrupt.check(lambda: _save(training, checkpoints), training.replicas.any)
 
         while not _done(state, params):
             began = time.monotonic()
             images = train_epoch(training, data, check)
             validate(training, data, images / (time.monotonic() - began), check)
-            _write_history(history_file, state)
+            _write_history(history_file, training)
             if state.epoch % params.checkpoint_every == 0 or _done(state, params):
                 _save(training, checkpoints)
 
@@ -249,6 +297,11 @@ def train_epoch(training: Training, data: Data, after_step: Callable[[], None]) 
     images = 0
     for number in track(range(state.step, plan.steps), f"epoch {state.epoch + 1}"):
         step = plan.step(number)
+        if len(step.rows) < training.replicas.fewest_images:
+            raise InputError(
+                f"train: a step of {len(step.rows)} images is too small for {training.replicas.count} devices: "
+                f"raise train.batch (now {params.batch}), or use fewer devices"
+            )
         pixels = data.images.rows(data.train_rows[step.rows])
         seed = np.array([params.seed % 2**31, state.epoch * plan.steps + number], np.int32)
         loss = float(training.step(pixels, step.first, step.second, step.labels, seed))
@@ -271,14 +324,13 @@ def validate(training: Training, data: Data, images_per_second: float, check: Ca
         InputError: a score isn't a number any more.
     """
     state = training.state
-    learning_rate = float(training.optimizer.learning_rate)
+    learning_rate = float(np.asarray(training.optimizer.learning_rate))
     loss = state.loss_sum / state.step
     for scoring, trained in zip(training.scoring.variables, training.model.variables, strict=True):
         scoring.assign(trained.value)
-    found = validation_scores(training, data, check)
-    if not np.isfinite(found).all():
+    measured = training.replicas.told_by_chief(_measured(training, data, check))
+    if not measured:
         raise _diverged(training.params, f"scores are no numbers after epoch {state.epoch + 1}")
-    measured = validation_metrics(data.validation_pairs[2], found)
     state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
     row = {"epoch": state.epoch, "loss": loss} | measured
     row |= {"learning_rate": learning_rate, "images_per_second": round(images_per_second, 1)}
@@ -293,14 +345,25 @@ def validate(training: Training, data: Data, images_per_second: float, check: Ca
 
 
 def validation_scores(training: Training, data: Data, check: Callable[[], None]) -> np.ndarray:
-    """The scores of the validation pairs, float32 [pairs], as the servable model gives them."""
+    """The scores of the validation pairs, float32 [pairs], as the servable model gives them.
+
+    Every worker embeds a share of the images; the chief scores, and only there the result counts.
+    """
+    replicas = training.replicas
 
     def embed(part: slice) -> np.ndarray:
         check()
-        return training.verifier.embed(data.images.pixels(data.validation_ids[part].tolist()))
+        ids = data.validation_ids[part]
+        embeddings = np.zeros((len(ids), EMBEDDING_UNITS), np.float32)
+        own = slice(replicas.worker, None, replicas.workers)
+        if len(ids[own]):
+            embeddings[own] = training.verifier.embed(data.images.pixels(ids[own].tolist()))
+        return replicas.sum(embeddings)
 
-    first, second, _ = data.validation_pairs
     embeddings = scores.in_batches(embed, len(data.validation_ids))
+    first, second, _ = data.validation_pairs
+    if not replicas.chief:
+        return np.zeros(len(first), np.float32)
     return scores.score(training.verifier, scores.Embedded(pd.Index(data.validation_ids), embeddings), first, second)
 
 
@@ -313,10 +376,29 @@ def write_model(model: Any, servable: Any, folder: Path) -> None:
         export(servable, beside / "servable")
 
 
+def _measured(training: Training, data: Data, check: Callable[[], None]) -> dict[str, float] | None:
+    found = validation_scores(training, data, check)
+    return validation_metrics(data.validation_pairs[2], found) if np.isfinite(found).all() else None
+
+
 def _save(training: Training, checkpoints: Checkpoints) -> None:
     state = training.state
-    last_is_best = state.best_epoch == state.epoch and state.step == 0
-    checkpoints.save(state, training.variables(), None if last_is_best else training.best_weights)
+    if training.replicas.chief:
+        last_is_best = state.best_epoch == state.epoch and state.step == 0
+        checkpoints.save(state, training.variables(), None if last_is_best else training.best_weights)
+    training.replicas.wait()
+
+
+def _restore(training: Training, checkpoints: Checkpoints) -> bool:
+    """Takes up the chief's newest checkpoint, if there is one."""
+    replicas = training.replicas
+    found = checkpoints.newest(training.shapes()) if replicas.chief else None
+    state = replicas.told_by_chief(asdict(found[0]) if found else None)
+    if state is None:
+        return False
+    _, last, best = found or (None, training.variables(), None)
+    training.restore(State(**state), [replicas.from_chief(array) for array in last], best)
+    return True
 
 
 def _done(state: State, params: TrainParams) -> bool:
@@ -324,9 +406,10 @@ def _done(state: State, params: TrainParams) -> bool:
     return state.epoch >= params.epochs or out_of_patience
 
 
-def _write_history(history_file: Path, state: State) -> None:
-    with whole_file(history_file) as beside:
-        pd.DataFrame(state.history).to_csv(beside, index=False)
+def _write_history(history_file: Path, training: Training) -> None:
+    if training.replicas.chief:
+        with whole_file(history_file) as beside:
+            pd.DataFrame(training.state.history).to_csv(beside, index=False)
 
 
 def _diverged(params: TrainParams, what: str) -> InputError:

@@ -1,0 +1,209 @@
+"""Several devices and workers: what one device would make of the same images, and a clear end when one is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_train import INPUTS, weights_of
+
+from siamese import replicas
+from siamese.errors import InputError
+
+LONGEST = 300  # seconds that a process may take here, far more than it needs: a hang fails instead of lasting
+SOME_STEPS = [sys.executable, str(Path(__file__).with_name("some_steps.py"))]
+
+# `siamese train` that says when it begins a step.
+SAYS_STEPS = """
+import sys
+from siamese import batches, cli
+listed = batches.labelled_pairs
+batches.labelled_pairs = lambda codes: (print("a step begins", file=sys.stderr, flush=True), listed(codes))[1]
+cli.main()
+"""
+TRAIN = [sys.executable, "-c", SAYS_STEPS, "train", "-S", "train.checkpoint_every=1"]
+STEPS_AN_EPOCH = 4  # 28 training images in steps of 8 at most
+
+
+def two_workers(command: Callable[[int], Sequence[str]], folder: Callable[[int], Path]) -> list[subprocess.Popen]:
+    """Two processes on loopback that TF_CONFIG makes work together; the first is the chief."""
+    with socket.socket() as first, socket.socket() as second:
+        for one in (first, second):
+            one.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in (first, second)]
+
+    def environment(index: int) -> dict[str, str]:
+        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        return os.environ | {"TF_CONFIG": json.dumps(task)}
+
+    return [
+        subprocess.Popen(command(index), cwd=folder(index), env=environment(index), stderr=subprocess.PIPE, text=True)
+        for index in range(2)
+    ]
+
+
+def ends(workers: Sequence[subprocess.Popen]) -> tuple[list[int], list[str]]:
+    """Exit code and the rest of standard error of each."""
+    try:
+        rests = [worker.communicate(timeout=LONGEST)[1] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    return [worker.returncode for worker in workers], rests
+
+
+def arrays(file: Path) -> dict[str, np.ndarray]:
+    with np.load(file) as content:
+        return {name: content[name] for name in content.files}
+
+
+def assert_equal_up_to_rounding(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> None:
+    """Weights, Adam's moments and losses within 1e-5 of their norm."""
+    assert ours.keys() == theirs.keys()
+    for name in ours.keys() - {"replicas"}:
+        apart = np.linalg.norm(ours[name].astype(float) - theirs[name])
+        assert apart <= 1e-5 * np.linalg.norm(theirs[name].astype(float)), name
+
+
+@pytest.fixture(scope="module")
+def on_one_device(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.ndarray]]:
+    """Twenty steps in float32: by strategy, on one processor and on two logical ones."""
+    folder = tmp_path_factory.mktemp("devices")
+    runs = {strategy: folder / f"{strategy}.npz" for strategy in ("one", "mirrored")}
+    command = [*SOME_STEPS, "float32", "20", *(f"{strategy}={file}" for strategy, file in runs.items())]
+    subprocess.run(command, cwd=workspace, check=True, timeout=LONGEST)
+    return {strategy: arrays(file) for strategy, file in runs.items()}
+
+
+def test_two_processors_give_the_weights_of_one(on_one_device: dict[str, dict[str, np.ndarray]]) -> None:
+    one, two = on_one_device["one"], on_one_device["mirrored"]
+    assert (one["replicas"], two["replicas"]) == (1, 2)
+    assert one["losses"][-1] < one["losses"][0]
+    assert_equal_up_to_rounding(two, one)
+
+
+def test_two_processes_give_the_weights_of_one(
+    workspace: Path, tmp_path, on_one_device: dict[str, dict[str, np.ndarray]]
+) -> None:
+    workers = two_workers(
+        lambda index: [*SOME_STEPS, "float32", "20", f"multi_worker={tmp_path / str(index)}.npz"],
+        lambda index: workspace,
+    )
+    codes, _ = ends(workers)
+    assert codes == [0, 0]
+    for index in range(2):
+        ours = arrays(tmp_path / f"{index}.npz")
+        assert ours["replicas"] == 2
+        assert_equal_up_to_rounding(ours, on_one_device["one"])
+
+
+def test_loss_scaling_of_float16_sees_the_gradients_of_all_replicas(workspace: Path, tmp_path) -> None:
+    """Its scale begins at 32,768; where a gradient overflows on one replica, both must skip the step and halve it."""
+    runs = {strategy: tmp_path / f"{strategy}.npz" for strategy in ("one", "mirrored")}
+    command = [*SOME_STEPS, "float16", "3", *(f"{strategy}={file}" for strategy, file in runs.items())]
+    subprocess.run(command, cwd=workspace, check=True, timeout=LONGEST)
+    assert_equal_up_to_rounding(*(arrays(file) for file in runs.values()))
+
+
+def test_two_workers_outlive_a_kill_and_a_sigterm_and_end_as_one_process_left_alone(workspace: Path, tmp_path) -> None:
+    """Worker 1 is killed in the second epoch; both are started again, worker 1 gets a SIGTERM; both start again."""
+    folders = [tmp_path / "chief", tmp_path / "worker"]
+    for folder in folders:
+        for name in ("params.yaml", *map(str, INPUTS)):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).symlink_to(workspace / name)
+    chief_folder, _ = folders
+
+    def start_both(send: signal.Signals | None = None, at_step: int = 0) -> tuple[list[int], list[str]]:
+        workers = two_workers(lambda _: TRAIN, folders.__getitem__)
+        if send:
+            steps = (line for line in workers[1].stderr if line == "a step begins\n")
+            for number, _ in enumerate(steps, start=1):
+                if number == at_step:
+                    workers[1].send_signal(send)
+                    break
+        return ends(workers)
+
+    codes, told = start_both(signal.SIGKILL, at_step=STEPS_AN_EPOCH + 2)
+    assert codes == [2, -signal.SIGKILL], told
+    assert told[0].splitlines()[-1].startswith("siamese: worker 0: lost another of the 2 workers")
+    assert not (chief_folder / "artifacts/model").exists()
+    (checkpoint,) = chief_folder.glob(".siamese/checkpoints/*/epoch-*")
+    assert checkpoint.name == "epoch-0001-step-000000"
+
+    codes, told = start_both(signal.SIGTERM, at_step=2)
+    assert codes == [128 + signal.SIGTERM] * 2, told
+    assert "continuing after epoch 1, step 0\n" in told[0]
+    newest = max(chief_folder.glob(".siamese/checkpoints/*/epoch-*"))
+    assert newest.name.startswith("epoch-0001-step-00000") and newest > checkpoint
+
+    codes, told = start_both()
+    assert codes == [0, 0], told
+    assert all("continuing after epoch 1, step" in one for one in told)
+    for alone, together in zip(
+        weights_of(workspace / "artifacts/model"), weights_of(chief_folder / "artifacts/model"), strict=True
+    ):
+        np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5 * np.abs(alone).max())
+    histories = [pd.read_csv(folder / "artifacts/history.csv") for folder in (workspace, chief_folder)]
+    pd.testing.assert_frame_equal(*(history.drop(columns="images_per_second") for history in histories))
+
+    written = {path.relative_to(folders[1]) for path in folders[1].rglob("*") if not path.is_symlink()}
+    assert written == {Path("artifacts")}
+
+
+def test_workers_that_differ_in_parameters_are_refused(workspace: Path) -> None:
+    workers = two_workers(lambda index: [*TRAIN, "-S", f"train.seed={index}"], lambda _: workspace)
+    codes, told = ends(workers)
+    assert codes == [2, 2]
+    assert all("the workers differ in inputs, parameters or precision" in one for one in told)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "task", "said"),
+    [
+        ("{", None, "TF_CONFIG is not understood"),
+        ({"worker": ["a:1", "b:1"]}, None, "TF_CONFIG is not understood"),
+        ({"worker": 5}, {"type": "worker", "index": 0}, "TF_CONFIG is not understood"),
+        ({"worker": ["a:1", "b:1"]}, {"type": "worker", "index": 2}, "task worker 2 isn't among"),
+        ({"worker": ["a:1", "b:1"]}, {"type": "chief", "index": 0}, "task chief 0 isn't among"),
+        ({"worker": ["a:1"], "ps": ["b:1"]}, {"type": "worker", "index": 0}, "TF_CONFIG names ps"),
+    ],
+)  # fmt: skip
+def test_a_tf_config_that_cannot_be_used_is_one_line(monkeypatch, cluster: object, task: object, said: str) -> None:
+    text = cluster if isinstance(cluster, str) else json.dumps({"cluster": cluster} | ({"task": task} if task else {}))
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(InputError, match=said):
+        replicas.start("auto")
+
+
+@pytest.mark.parametrize(
+    ("task", "worker"),
+    [({"type": "chief", "index": 0}, 0), ({"type": "worker", "index": 0}, 1), ({"type": "worker", "index": 1}, 2)],
+)
+def test_the_chief_is_worker_0_and_workers_follow_it(task: dict, worker: int) -> None:
+    """As Kubeflow Trainer and Vertex write TF_CONFIG."""
+    content = {"cluster": {"chief": ["a:1"], "worker": ["b:1", "c:1"]}, "task": task}
+    assert replicas._Cluster(json.dumps(content)).worker == worker
+
+
+def test_multi_worker_without_tf_config_says_what_to_set(monkeypatch) -> None:
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(InputError, match=r"the environment variable TF_CONFIG is missing: set it on every worker"):
+        replicas.start("multi_worker")
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"cluster": {"chief": ["a:1"]}, "task": {"type": "chief", "index": 0}}'])
+def test_auto_is_one_device_where_tf_config_names_no_other_worker(monkeypatch, text: str) -> None:
+    """Vertex sets TF_CONFIG for a single machine too."""
+    monkeypatch.setenv("TF_CONFIG", text)
+    started = replicas.start("auto")
+    assert (started.count, started.worker, started.workers, started.chief) == (1, 0, 1, True)
