@@ -14,6 +14,7 @@ from siamese.measured import Judged, Measured, measure_model
 from siamese.metrics import METRICS
 from siamese.one_shot import OneShot
 from siamese.params import EvaluateParams
+from siamese.scores import Images, Scorer
 from siamese.tables import read_table
 
 CATALOG_COLUMNS = ["image_id", "identity", "role", "split"]
@@ -50,17 +51,26 @@ def run(
     from siamese.stored import StoredImages
     from siamese.verifier import Verifier
 
-    catalog = read_table(existing(catalog_file, "siamese catalog"), CATALOG_COLUMNS)
-    pairs = read_table(existing(pairs_file, "siamese pairs"), PAIR_COLUMNS)
     images = StoredImages(existing(images_folder, "siamese preprocess"))
     history = pd.read_csv(history_file) if history_file.exists() else None
-    measured = measure_model(catalog, pairs, Verifier.load(model_folder), images, params)
+    measured = measure(catalog_file, pairs_file, images, Verifier.load(model_folder), params)
     calibrate.write_threshold(threshold_file, measured.model.threshold, "validation")
     plots.write(plots_folder, measured)
     with whole_file(report_file) as beside:
         page = report.render(measured, images, history, params, note, settings)
         beside.write_text(page, encoding="utf-8", newline="\n")
     write_json(metrics_file, metrics(measured, params, note))
+
+
+def measure(catalog_file: Path, pairs_file: Path, images: Images, scorer: Scorer, params: EvaluateParams) -> Measured:
+    """What `scorer` makes of the pairs of splits validation and test, measured and not written.
+
+    Raises:
+        InputError: as `run`.
+    """
+    catalog = read_table(existing(catalog_file, "siamese catalog"), CATALOG_COLUMNS)
+    pairs = read_table(existing(pairs_file, "siamese pairs"), PAIR_COLUMNS)
+    return measure_model(catalog, pairs, scorer, images, params)
 
 
 def metrics(measured: Measured, params: EvaluateParams, note: str | None) -> dict[str, Any]:

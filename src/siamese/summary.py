@@ -50,9 +50,16 @@ class Table:
 def summary(network: str) -> Table:
     """The layer table of a network by its name in params.yaml."""
     backend.tensorflow()
-    from siamese.network import build, parts
+    from siamese.network import build
 
-    embedding, distance, head = parts(build(network))
+    return table_of(build(network), network)
+
+
+def table_of(model: Any, network: str) -> Table:
+    """The layer table of a model that `siamese.network.build` made."""
+    from siamese.network import parts
+
+    embedding, distance, head = parts(model)
     return Table(network, [_row(layer) for layer in (*embedding.layers, distance, head)])
 
 

@@ -1,0 +1,211 @@
+"""The original's `Model`: build, train, evaluate, save, load and predict, each a call into the library."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, Self
+from zipfile import BadZipFile
+
+import numpy as np
+
+from model.data import Data
+from siamese import params
+from siamese.errors import InputError
+from siamese.files import whole_file
+from siamese.params import TrainParams
+from siamese.verifier import Verifier
+
+if TYPE_CHECKING:
+    from siamese.measured import Measured
+
+TRAINED = Path("trained")
+
+
+class Model:
+    """A Siamese network over `data`: build it, train it, then evaluate, save or use it."""
+
+    def __init__(self, *, data: Data | None = None) -> None:
+        """A model without network yet; initializes `data` if that hasn't been done.
+
+        Raises:
+            InputError: as `Data.initialize`.
+        """
+        if data is not None and not data.initialized:
+            data.initialize()
+        self.data = data
+        self.params = data.params if data else params.load()
+        self.compiled_model: Any = None
+        self._verifier: Verifier | None = None
+
+    @classmethod
+    def from_trained(cls, compiled_model_path: str | os.PathLike[str]) -> Self:
+        """The model that `save_compiled_model` wrote: its file, or the folder `trained`.
+
+        Raises:
+            InputError: there is none, or it can't be loaded.
+        """
+        file = _saved_file(Path(compiled_model_path))
+        model = cls()
+        model._load(file)
+        return model
+
+    def build_model(self) -> None:
+        """Builds the network with fresh weights, those that `train` starts from."""
+        from siamese.backend import tensorflow
+
+        tensorflow()
+        from siamese.network import build
+
+        self.compiled_model, self._verifier = build(self.params.model.network, seed=self.params.train.seed), None
+
+    def train(self, *, EPOCHS: int = 50) -> None:
+        """Trains as the step `train` does; after an interruption, the same script run again continues.
+
+        Raises:
+            InputError: no network or no data yet, or it is trained already; and as `siamese.train.run`.
+        """
+        from siamese import train as step
+
+        self._network_for("train")
+        if self._verifier:
+            raise InputError("train: this model is trained already: call build_model() to begin anew")
+        if not self.data:
+            raise InputError("train: no data: make the model with Model(data=Data('folder'))")
+        chosen = params.section(TrainParams, self.params.train.model_dump() | {"epochs": EPOCHS})
+        data, model_folder = self.data, self.data.folder / "model"
+        step.run(
+            data.catalog_file,
+            data.pairs_file,
+            data.images_folder,
+            data.transform_folder,
+            model_folder,
+            data.folder / "history.csv",
+            chosen,
+            self.params.model.network,
+            data.folder / "checkpoints",
+        )
+        self._load(model_folder / "siamese.keras")
+
+    def evaluate(self, data: Data | None = None) -> float | None:
+        """Measures on the test split, at the threshold chosen on the validation split; prints and gives the precision.
+
+        Args:
+            data: None: what the model was made with, else `Data()`.
+
+        Returns:
+            TP / (TP + FP); None where no pair was judged the same.
+
+        Raises:
+            InputError: not trained yet, or as `Data.initialize`.
+        """
+        judged = self._measured("evaluate", data).model
+        precision, reach = judged.values["precision"], judged.intervals["precision"]
+        value = judged.undefined["precision"] if precision is None else f"{precision:.3f}"
+        interval = f" (95 %: {reach[0]:.3f} to {reach[1]:.3f})" if reach else ""
+        pairs = f"{len(judged.scores)} test pairs, threshold {judged.threshold.threshold:.3f}"
+        print(f"precision: {value}{interval}, {pairs}")
+        return precision
+
+    def save_compiled_model(self, *, filename: str) -> Path:
+        """Writes `trained/<filename>.keras` in the working folder, replacing an older one, and gives its path.
+
+        Raises:
+            InputError: not trained yet, `filename` isn't a plain name, or the file can't be written.
+        """
+        self._trained_for("save_compiled_model")
+        name = filename.removesuffix(".keras")
+        if name in ("", ".", "..") or Path(name).name != name:
+            raise InputError(f"save_compiled_model: {filename!r} is no plain file name: give one such as 'trained'")
+        file = TRAINED / f"{name}.keras"
+        with whole_file(file) as beside, TemporaryDirectory(dir=file.parent, prefix=".") as scratch:
+            saved = Path(scratch) / file.name  # Keras wants the suffix
+            self.compiled_model.save(saved)
+            saved.replace(beside)
+        return file
+
+    def summary(self) -> None:
+        """Prints the layer table.
+
+        Raises:
+            InputError: no network yet.
+        """
+        from siamese.summary import table_of, to_text
+
+        print(to_text(table_of(self._network_for("summary"), self.params.model.network)))
+
+    def predict(self, anchor: Any | EllipsisType = ..., other: Any = None) -> np.ndarray:
+        """Scores of pairs of images, similarities in [0, 1]: float32 [pairs, 1].
+
+        Args:
+            anchor, other: an image or a batch each, as `siamese.given.images_of` takes them: a path or several;
+                [100, 100, 3] or [pairs, 100, 100, 3], uint8, which is scaled, or floats, which are in [0, 1] already.
+                Without `other`, `anchor` is a list or tuple of the two. Literally `...`, as the original's README has
+                it: the test pairs of the data, as for `evaluate`.
+
+        Raises:
+            InputError: not trained yet, no such images, or not as many of both.
+        """
+        from siamese import given
+
+        if anchor is ...:
+            return self._measured("predict").model.scores[:, np.newaxis]
+        verifier = self._trained_for("predict")
+        if other is None:
+            if not isinstance(anchor, list | tuple) or len(anchor) != 2:
+                raise InputError("predict: give two images, or two batches of them: predict(anchors, others)")
+            anchor, other = anchor
+        return given.score(verifier, anchor, other, self.params.data.max_pixels)[:, np.newaxis]
+
+    def _measured(self, what: str, data: Data | None = None) -> Measured:
+        from siamese.evaluate import measure
+        from siamese.stored import StoredImages
+
+        verifier = self._trained_for(what)
+        if data is None:
+            data = self.data = self.data or Data()
+        if not data.initialized:
+            data.initialize()
+        images = StoredImages(data.images_folder)
+        return measure(data.catalog_file, data.pairs_file, images, verifier, self.params.evaluate)
+
+    def _load(self, file: Path) -> None:
+        from siamese.backend import tensorflow
+
+        tensorflow()
+        import keras
+
+        from siamese.servable import Servable
+        from siamese.transform import Transform
+
+        try:
+            network = keras.saving.load_model(file, compile=False)
+            servable = Servable(network, Transform.unstandardised())
+        except (OSError, ValueError, TypeError, KeyError, BadZipFile) as error:
+            raise InputError(f"{file}: damaged, or not a model that save_compiled_model wrote: name another") from error
+        self.compiled_model, self._verifier = network, Verifier(servable)
+
+    def _network_for(self, what: str) -> Any:
+        if self.compiled_model is None:
+            raise InputError(f"{what}: no network yet: call build_model() first, or Model.from_trained(path)")
+        return self.compiled_model
+
+    def _trained_for(self, what: str) -> Verifier:
+        if self._verifier is None:
+            raise InputError(f"{what}: not trained yet: call build_model() and train(), or Model.from_trained(path)")
+        return self._verifier
+
+
+def _saved_file(path: Path) -> Path:
+    """The file to load: `path`, or in a folder the one of its name, or the only one."""
+    there = sorted(path.glob("*.keras"))
+    of_its_name = path / f"{path.resolve().name}.keras"
+    file = of_its_name if of_its_name in there else there[0] if len(there) == 1 else path
+    if not file.is_file():
+        found = f"{len(there)} models are here" if there else "no trained model here"
+        raise InputError(f"{path}: {found}: name a file that save_compiled_model wrote, such as trained/trained.keras")
+    if (file.parent / "servable").exists():
+        raise InputError(f"{file}: is a model of `siamese train`: use `siamese verify`, or siamese.verifier.Verifier")
+    return file
