@@ -14,13 +14,14 @@ export MLFLOW_DISABLE_TELEMETRY := true
 
 INSTALL = $(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(VENV)/bin/python
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+EXTRAS = --extra s3 --extra gs --extra plots
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/for-users ## Create .venv with all that the pipeline needs
+setup: $(VENV)/for-users .dvc/plots_page.html ## Create .venv with all that the pipeline needs
 
-repro: $(VENV)/for-users ## Run the pipeline on data.path: image folders in, a measured model out (dvc repro)
+repro: setup ## Run the pipeline on data.path: image folders in, a measured model out (dvc repro)
 	dvc repro
 	@siamese metrics
 	@echo "Open report.html in a browser, or compare two images: .venv/bin/siamese verify A B"
@@ -28,6 +29,9 @@ repro: $(VENV)/for-users ## Run the pipeline on data.path: image folders in, a m
 test: $(VENV)/for-developers ## Run all tests, with coverage
 	@rm -f .coverage .coverage.*
 	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml pytest --cov --cov-report=
+
+test-long: $(VENV)/for-developers ## Run the long forms of tests, which take an hour: many kills, many seeds
+	pytest -m long
 
 coverage: ## Show which lines the last `make test` did not run
 	coverage report --show-missing --skip-covered
@@ -42,9 +46,9 @@ format: $(VENV)/for-developers ## Put every file into the project's style
 	ruff format .
 
 lock: $(VENV)/for-developers ## Renew the pinned and hashed requirement files from pyproject.toml
-	$(COMPILE) --upgrade pyproject.toml -o requirements.txt
-	$(COMPILE) --upgrade pyproject.toml --extra dev -c requirements.txt -o requirements/dev.txt
-	$(COMPILE) --upgrade pyproject.toml --extra gpu -c requirements.txt -o requirements/gpu.txt
+	$(COMPILE) --upgrade pyproject.toml $(EXTRAS) -o requirements.txt
+	$(COMPILE) --upgrade pyproject.toml $(EXTRAS) --extra dev -c requirements.txt -o requirements/dev.txt
+	$(COMPILE) --upgrade pyproject.toml $(EXTRAS) --extra gpu -c requirements.txt -o requirements/gpu.txt
 	$(COMPILE) --upgrade --group pyproject.toml:build -o requirements/build.txt
 
 clean: ## Remove .venv and caches; no data, no model, no DVC cache
@@ -62,8 +66,13 @@ $(VENV)/for-users: requirements.txt pyproject.toml $(VENV)/bin/uv
 	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# DVC's own page loads its drawing library from the network; this one carries it.
+.dvc/plots_page.html: .dvc/plots_page.py $(VENV)/for-users
+	python $< $@
+	dvc config --local plots.html_template >/dev/null 2>&1 || dvc config --local plots.html_template $(@F)
+
 $(VENV)/for-developers: requirements/dev.txt $(VENV)/for-users
 	$(INSTALL) --require-hashes -r requirements/dev.txt
 	@touch $@
 
-.PHONY: help setup repro test coverage lint format lock clean
+.PHONY: help setup repro test test-long coverage lint format lock clean

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from siamese import cli, params
 
+settings.register_profile("project", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("project")
+
 ROOT = Path(__file__).parents[1]
+CHANGED = re.compile(r"^(?:Running stage|Stage) '(?P<name>[^']+)'(?::| is cached)", flags=re.MULTILINE)
 SMALL = {
     "sample.identities": 12,
     "sample.images": 4,
@@ -53,24 +60,16 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, small_params: str) -> Pa
     return folder
 
 
-class Repository:
-    """A copy of the repository with small parameters."""
+def changed_stages(said: str) -> list[str]:
+    """The stages that `dvc repro` or `dvc exp run` found changed: run, or taken from the cache of runs."""
+    return list(dict.fromkeys(found["name"] for found in CHANGED.finditer(said)))
 
-    def __init__(self, folder: Path, parameters: str) -> None:
+
+class Repository:
+    """A git repository of the project, in which commands run."""
+
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT,
-            capture_output=True,
-            check=True,
-        )
-        for name in filter(None, listed.stdout.decode().split("\0")):
-            if (ROOT / name).is_file() and not name.endswith("dvc.lock"):
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, folder / name)
-        (folder / "params.yaml").write_text(parameters)
-        self.run("git", "init", "-q")
-        self.commit()
 
     def run(self, *command: str, exit_codes: Sequence[int] = (0,)) -> str:
         environment = os.environ | {
@@ -81,6 +80,17 @@ class Repository:
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False, env=environment)
         assert done.returncode in exit_codes, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
+
+    def clone(self, folder: Path) -> Repository:
+        """A clone with its own, empty DVC cache."""
+        self.run("git", "clone", "-q", ".", str(folder))
+        return Repository(folder)
+
+    def sibling(self, folder: Path) -> Repository:
+        """A clone that shares this one's DVC cache: `dvc checkout` there makes the outputs. Free to be changed."""
+        made = self.clone(folder)
+        made.run("dvc", "cache", "dir", "--local", str(self.folder / ".dvc/cache"))
+        return made
 
     def reset(self) -> None:
         """Back to the last commit, the outputs too."""
@@ -95,8 +105,16 @@ class Repository:
 
     def would_run(self) -> list[str]:
         """The stages that have changed; those behind them follow as their inputs change."""
-        lines = self.run("dvc", "repro", "--dry").splitlines()
-        return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
+        return changed_stages(self.run("dvc", "repro", "--dry"))
+
+    def finish_queue(self) -> None:
+        """Returns when the queue of experiments is empty. A worker that died, which DVC's do at times, is replaced."""
+        deadline = time.monotonic() + 1800
+        while re.search(r"(Queued|Running)$", status := self.run("dvc", "queue", "status"), flags=re.MULTILINE):
+            assert time.monotonic() < deadline, status
+            if "0 active, 0 idle" in status:
+                self.run("dvc", "queue", "start")
+            time.sleep(5)
 
     def set(self, key: str, old: str, new: str) -> None:
         text = (self.folder / "params.yaml").read_text()
@@ -104,10 +122,29 @@ class Repository:
         (self.folder / "params.yaml").write_text(text.replace(f"{key}: {old}\n", f"{key}: {new}\n"))
 
 
+def project_copy(folder: Path, parameters: str) -> Repository:
+    """A repository of one commit: the project's files as they are now, with these parameters, nothing run."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file() and not name.endswith("dvc.lock"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    (folder / "params.yaml").write_text(parameters)
+    made = Repository(folder)
+    made.run("git", "init", "-q")
+    made.commit()
+    return made
+
+
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory, small_params: str) -> Repository:
     """The copy after its first `dvc repro`, committed. Tests that change it put it back."""
-    made = Repository(tmp_path_factory.mktemp("repository"), small_params)
+    made = project_copy(tmp_path_factory.mktemp("repository"), small_params)
     made.run("dvc", "repro")
     made.commit()
     return made

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
+import pandas as pd
+import pytest
 import yaml
-from conftest import ROOT, Repository
+from conftest import ROOT, Repository, changed_stages
+from PIL import Image
 
 from siamese import places, sample
 from siamese.params import SampleParams
@@ -42,13 +48,6 @@ def test_other_training_starts_at_training(repository: Repository) -> None:
     repository.set("epochs", "3", "2")
 
 
-def test_an_experiment_is_one_command_and_its_figures_are_compared(repository: Repository) -> None:
-    repository.run("dvc", "exp", "run", "-S", "train.epochs=1")
-    assert "test.eer" in repository.run("dvc", "metrics", "diff", "--all")
-    repository.run("dvc", "plots", "diff", "HEAD", "-o", "plots_diff")
-    repository.reset()
-
-
 def test_own_data_needs_no_sample(repository: Repository) -> None:
     faces = SampleParams(identities=8, images=3, seed=5, layout="identities", forgeries=False)
     sample.run(repository.folder / "data/faces", faces)
@@ -58,6 +57,64 @@ def test_own_data_needs_no_sample(repository: Repository) -> None:
     said = repository.run("dvc", "repro", "pairs")
     assert "Running stage 'pairs'" in said and "sample'" not in said
     repository.reset()
+
+
+@pytest.fixture(scope="module")
+def run_on_own(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A sibling whose pipeline has run on a folder of one's own. The images are the sample's, so that its run is the
+    sample's run: `dvc commit` notes that it is."""
+    made = repository.sibling(tmp_path_factory.mktemp("own") / "sibling")
+    made.run("dvc", "checkout")
+    shutil.copytree(made.folder / "data/sample", made.folder / "data/faces")
+    made.run("dvc", "add", "data/faces")
+    made.set("path", "data/sample", "data/faces")
+    made.run("dvc", "commit", "--force")
+    made.commit()
+    return made
+
+
+@pytest.fixture
+def own(run_on_own: Repository) -> Iterator[Repository]:
+    yield run_on_own
+    run_on_own.reset()
+
+
+def images_of(own: Repository) -> list[Path]:
+    """The files that the catalog holds, as they lie in the folder."""
+    return [own.folder / "data/faces" / path for path in sorted(pd.read_parquet(own.folder / places.CATALOG).path)]
+
+
+def test_one_changed_image_runs_what_depends_on_it(own: Repository) -> None:
+    """By hand: the folder is an input of catalog and preprocess. The image has other bytes, hence another image_id in
+    the catalog, so the pairs are others; train and evaluate read both. The sample is not asked."""
+    image = next(path for path in images_of(own) if path.suffix == ".png")
+    with Image.open(image) as opened:
+        Image.eval(opened.convert("RGB"), lambda grey: 255 - grey).save(image)
+    assert own.would_run() == ["catalog", "preprocess"]
+    assert changed_stages(own.run("dvc", "repro", "pairs")) == ["catalog", "pairs"]
+    assert own.would_run() == ["preprocess", "train", "evaluate"]
+
+
+def test_what_changes_no_usable_image_trains_nothing(own: Repository) -> None:
+    """A copy within its identity counts once, and a note is no image: the folder has another hash, so what reads it
+    runs, but writes the same bytes again; what reads those is left alone."""
+    image = images_of(own)[0]
+    shutil.copy(image, image.with_name(f"zz-copy{image.suffix}"))
+    (own.folder / "data/faces/notes.txt").write_text("taken in May")
+    assert own.would_run() == ["catalog", "preprocess"]
+    assert changed_stages(own.run("dvc", "repro")) == ["catalog", "preprocess"]
+
+
+def test_what_no_stage_reads_runs_nothing(own: Repository) -> None:
+    (own.folder / "README.md").write_text("Changed.")
+    (own.folder / "src/siamese/cli/use.py").write_text("# Changed.")
+    shutil.rmtree(own.folder / "tests")
+    assert own.would_run() == []
+
+
+def test_other_intervals_are_evaluated_and_nothing_else(own: Repository) -> None:
+    own.set("bootstrap", "100", "120")
+    assert own.would_run() == ["evaluate"]
 
 
 def test_the_commands_paths_are_those_of_dvc_yaml() -> None:
