@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -17,6 +18,7 @@ from siamese.scores import Scorer
 PARAMS = EvaluateParams(threshold="eer", bootstrap=100, one_shot_trials=50, seed=0)
 IMAGES = 3  # of each identity
 IDENTITIES = {"train": 3, "validation": 4, "test": 6}
+MANY_IDENTITIES = {"train": 2, "validation": 8, "test": 21}  # enough for 20-way trials and a TAR at FAR 0.01
 HISTORY = """\
 epoch,loss,precision,accuracy,auc,eer,learning_rate,images_per_second
 1,0.7,,0.5,0.5,0.5,0.0001,30.1
@@ -69,18 +71,25 @@ class Oracle(Means):
         return (np.abs(anchors[:, 0] - others[:, 0]) < 0.5).astype(np.float32)
 
 
-def world(*, roles: bool = False, names: str = "who-{}", marked: bool = False) -> World:
+def world(
+    *,
+    roles: bool = False,
+    names: str = "who-{}",
+    marked: bool = False,
+    identities: Mapping[str, int] = IDENTITIES,
+) -> World:
     """Identities that differ by a coarse pattern, images that differ by noise.
 
     Args:
         roles: role folders instead of identity folders: one target, and images of unknown identity.
         names: of the identities, with a place for a number.
-        marked: write each identity's number into the first tile, in flat grey.
+        marked: write each identity's number, up to 31, into the first tile, in flat grey.
+        identities: how many each split has.
     """
     rng = np.random.default_rng(0)
     rows, drawn = [], {}
     number = 0
-    for split, count in IDENTITIES.items():
+    for split, count in identities.items():
         for _ in range(count):
             pattern = np.kron(rng.uniform(60, 195, (10, 10)), np.ones((10, 10)))
             for image in range(IMAGES):
@@ -89,7 +98,7 @@ def world(*, roles: bool = False, names: str = "who-{}", marked: bool = False) -
                 )
                 pixels = np.repeat(noisy.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
                 if marked:
-                    pixels[:10, :10] = 10 * number
+                    pixels[:10, :10] = 8 * number
                 image_id = hashlib.sha256(f"{number} {image}".encode()).hexdigest()
                 rows.append((image_id, names.format(number), None, split))
                 drawn[image_id] = pixels

@@ -143,12 +143,40 @@ def test_score_adds_score_and_verdict_to_a_list(here, pictures, tmp_path, capsys
 
 
 @pytest.mark.parametrize(
-    ("content", "expected"), [("a,b\n1,2\n", "lacks the column anchor"), ("anchor,other\n", "no rows")]
+    ("content", "expected"),
+    [
+        ("a,b\n1,2\n", "lacks the column anchor"),
+        ("anchor,other\n", "no rows"),
+        ("", "is not CSV"),
+        ('anchor,other\n"a,b\n', "is not CSV"),
+    ],
 )
 def test_a_list_that_cannot_be_scored(here, tmp_path, capsys, content: str, expected: str) -> None:
     (tmp_path / "pairs.csv").write_text(content)
     assert cli.run(["score", str(tmp_path / "pairs.csv")]) == 2
     assert expected in capsys.readouterr().err
+
+
+def test_scores_without_a_file_to_write_are_printed_as_csv_or_json(here, pictures, tmp_path, capsys) -> None:
+    a, b = map(str, pictures)
+    (tmp_path / "pairs.csv").write_text(f"anchor,other\n{a},{b}\n")
+    assert cli.run(["score", str(tmp_path / "pairs.csv")]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head == "anchor,other,score,same" and row.startswith(f"{a},{b},0.")
+    assert cli.run(["score", str(tmp_path / "pairs.csv"), "--json"]) == 0
+    (pair,) = json.loads(capsys.readouterr().out)["pairs"]
+    assert pair["anchor"] == a and f"{pair['score']:.6f}" == f"{float(row.split(',')[2]):.6f}"
+
+
+def test_a_folder_without_a_model_is_named(here, pictures, tmp_path, capsys) -> None:
+    assert cli.run(["verify", *map(str, pictures), "--model", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"siamese: {tmp_path}: no trained model here: run")
+
+
+def test_the_summary_for_machines_has_the_layers_and_the_total(capsys) -> None:
+    assert cli.run(["summary", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["parameters"] == sum(layer["parameters"] for layer in found["layers"]) == 38_964_545
 
 
 def test_calibrate_chooses_a_threshold_without_training(here, tmp_path, capsys) -> None:

@@ -7,12 +7,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from small_evaluation import IMAGES, PARAMS, Constant, Files, Means, Oracle, World, network, world, write
+from small_evaluation import (
+    IMAGES,
+    MANY_IDENTITIES,
+    PARAMS,
+    Constant,
+    Files,
+    Means,
+    Oracle,
+    World,
+    network,
+    world,
+    write,
+)
 
 from siamese import calibrate, evaluate, measured, plots
 from siamese.errors import InputError
 from siamese.measured import measure_model
-from siamese.metrics import METRICS
+from siamese.metrics import METRICS, same
 
 WORLD = world()
 
@@ -99,21 +111,70 @@ def test_the_threshold_is_chosen_on_validation_pairs_alone(tmp_path, monkeypatch
 
 
 def test_a_network_that_knows_is_measured_as_perfect(tmp_path, monkeypatch) -> None:
-    found = metrics_of(run(tmp_path, Oracle(), monkeypatch, world(marked=True)))
+    found = metrics_of(run(tmp_path, Oracle(), monkeypatch, world(marked=True, identities=MANY_IDENTITIES)))
     assert found["threshold"] == 0.5
-    for metric in ("precision", "recall", "accuracy", "f1", "auc", "tar_at_far_0.1"):
+    for metric in ("precision", "recall", "accuracy", "f1", "auc", "tar_at_far_0.1", "tar_at_far_0.01"):
         assert found["test"][metric] == found["test_low"][metric] == 1
     assert found["test"]["eer"] == found["test"]["brier"] == 0
-    assert found["one_shot"]["5_way"]["accuracy"] == 1
+    assert found["one_shot"]["5_way"]["accuracy"] == found["one_shot"]["20_way"]["accuracy"] == 1
     assert found["eer_below_raw_pixels"]["value"] == found["baseline_raw_pixels"]["eer"] > 0
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_a_network_that_gives_all_the_same_score_is_chance_and_breaks_nothing(tmp_path, monkeypatch, value) -> None:
-    found = metrics_of(run(tmp_path, Constant(value), monkeypatch))
+    """Of all or none, the threshold accepts none: half of all decisions are wrong on average over both kinds."""
+    found = metrics_of(run(tmp_path, Constant(value), monkeypatch, world(identities=MANY_IDENTITIES)))
     assert found["test"]["eer"] == found["test"]["auc"] == 0.5
     assert found["test"]["precision"] is None and "no pair was judged the same" in found["undefined"]["precision"]
-    assert found["one_shot"]["5_way"]["accuracy"] == pytest.approx(0.2)
+    assert found["test"]["recall"] == found["test"]["false_accept_rate"] == found["test"]["tar_at_far_0.1"] == 0
+    assert [found["one_shot"][ways]["accuracy"] for ways in ("5_way", "20_way")] == [0.2, 0.05]
+
+
+def test_accepting_every_pair_has_the_precision_of_chance(tmp_path, monkeypatch) -> None:
+    """18 of the 153 test pairs are positive, so that 18 of 153 accepted ones are right."""
+    fixed = PARAMS.model_copy(update={"threshold": 0.5})
+    found = metrics_of(run(tmp_path, Constant(0.5), monkeypatch, params=fixed))
+    assert found["test"]["precision"] == found["chance"]["precision"] == pytest.approx(18 / 153, abs=1e-6)
+    assert found["test"]["recall"] == found["test"]["false_accept_rate"] == 1
+
+
+def test_shuffled_labels_are_chance() -> None:
+    """The labels of the test pairs are dealt out anew 20 times: of n pairs of which p are positive and k accepted, the
+    AUC has mean 1/2 and variance (n + 1) / (12 p (n - p)), Mann and Whitney 1947; the number of right ones among the
+    accepted is hypergeometric, of mean k p / n. True labels are found."""
+    rng = np.random.default_rng(0)
+    pairs, of_test = WORLD.pairs.copy(), WORLD.pairs.split == "test"
+    n, p = int(of_test.sum()), int(WORLD.pairs.label[of_test].sum())
+    true = measure_model(WORLD.catalog, pairs, Means(), WORLD, PARAMS)
+    accepted = int(same(true.model.scores, true.model.threshold.threshold).sum())
+    auc, right = [], []
+    for _ in range(20):
+        pairs.loc[of_test, "label"] = rng.permutation(WORLD.pairs.label[of_test])
+        shuffled = measure_model(WORLD.catalog, pairs, Means(), WORLD, PARAMS).model
+        auc.append((shuffled.values["auc"] - 0.5) / np.sqrt((n + 1) / (12 * p * (n - p))))
+        right.append(shuffled.values["precision"] * accepted)
+    assert abs(np.mean(auc)) < 4 / np.sqrt(20) and 0.5 < np.std(auc) < 1.5
+    spread = np.sqrt(accepted * p / n * (1 - p / n) * (n - accepted) / (n - 1))
+    assert abs(np.mean(right) - accepted * p / n) < 4 * spread / np.sqrt(20)
+    assert true.model.values["auc"] > 0.9 and true.model.values["precision"] > 2 * p / n
+
+
+def test_shuffled_identities_gain_chance_in_one_shot_trials() -> None:
+    """The test images' names are dealt out anew 20 times, 50 trials each; within 4 deviations of the 20 means."""
+    rng = np.random.default_rng(0)
+    many = world(identities=MANY_IDENTITIES)
+    catalog, of_test = many.catalog.copy(), many.catalog.split == "test"
+    gained: dict[int, list[float]] = {5: [], 20: []}
+    few_pairs = many.pairs.groupby(["split", "label"]).head(3)
+    for seed in range(20):
+        catalog.loc[of_test, "identity"] = rng.permutation(many.catalog.identity[of_test])
+        found = measure_model(catalog, few_pairs, Means(), many, PARAMS.model_copy(update={"seed": seed}))
+        for ways, measured_ways in found.one_shot.items():
+            gained[ways].append(measured_ways.accuracy)
+    for ways, each in gained.items():
+        assert abs(np.mean(each) - 1 / ways) < 4 * np.std(each) / np.sqrt(20), ways
+    true = measure_model(many.catalog, few_pairs, Means(), many, PARAMS).one_shot
+    assert true[5].accuracy > 3 / 5 and true[20].accuracy > 5 / 20
 
 
 def test_a_network_that_gives_no_numbers_is_refused(tmp_path, monkeypatch) -> None:

@@ -3,8 +3,9 @@
 import json
 import math
 from fractions import Fraction
-from itertools import pairwise
 
+import by_counting
+import by_formula
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -24,30 +25,6 @@ tied_pairs = (
     .filter(lambda pairs: {label for label, _ in pairs} == {0, 1})
     .map(lambda pairs: ([label for label, _ in pairs], [score / 9 for _, score in pairs]))
 )
-
-
-def as_float32(scores):
-    return np.asarray(scores, np.float32).astype(float)
-
-
-def slow_rates(labels, scores):
-    """FAR and TAR of each threshold, counted pair by pair, from accepting none to accepting all: exact fractions."""
-    positives, negatives = labels.count(1), labels.count(0)
-    rates = []
-    for threshold in [2.0, *sorted(set(scores), reverse=True)]:
-        accepted = [label for label, score in zip(labels, scores, strict=True) if score >= threshold]
-        rates.append((Fraction(accepted.count(0), negatives), Fraction(accepted.count(1), positives)))
-    return rates
-
-
-def slow_eer(labels, scores):
-    """Where the straight line between two neighbouring points has FAR = 1 - TAR, solved exactly."""
-    rates = slow_rates(labels, scores)
-    for (far, tar), (next_far, next_tar) in pairwise(rates):
-        before, after = far + tar - 1, next_far + next_tar - 1
-        if before <= 0 <= after:
-            return far + (next_far - far) * (-before / (after - before))
-    raise AssertionError("the curve never crosses")
 
 
 def test_metrics_by_hand() -> None:
@@ -114,35 +91,80 @@ def test_a_perfect_scorer_and_its_opposite() -> None:
 @given(tied_pairs, st.sampled_from([0.0, 0.3, 0.5, 1.0]))
 def test_metrics_are_those_of_scikit_learn(pairs, threshold: float) -> None:
     labels, scores = pairs
-    judged = as_float32(scores) >= np.float32(threshold)
+    scores = by_counting.as_float32(scores)
+    judged = [int(score >= np.float32(threshold)) for score in scores]
     found = measure(labels, scores, threshold)
-    if judged.any():
-        assert found["precision"] == pytest.approx(reference.precision_score(labels, judged))
-    else:
-        assert found["precision"] is None
-    assert found["recall"] == pytest.approx(reference.recall_score(labels, judged))
-    assert found["accuracy"] == pytest.approx(reference.accuracy_score(labels, judged))
-    assert found["f1"] == pytest.approx(reference.f1_score(labels, judged))
-    assert found["auc"] == pytest.approx(reference.roc_auc_score(labels, as_float32(scores)))
-    assert found["brier"] == pytest.approx(reference.brier_score_loss(labels, as_float32(scores)))
+    precision, recall, f1, _ = reference.precision_recall_fscore_support(
+        labels, judged, average="binary", zero_division=np.nan
+    )
+    assert found["precision"] is None if math.isnan(precision) else found["precision"] == pytest.approx(precision)
+    assert found["recall"] == pytest.approx(recall)
+    assert found["f1"] == pytest.approx(0 if math.isnan(f1) else f1)
+    (tn, fp), (fn, tp) = reference.confusion_matrix(labels, judged, labels=[0, 1])
+    assert found["accuracy"] == pytest.approx((tp + tn) / (tp + tn + fp + fn))
+    assert found["false_accept_rate"] == pytest.approx(fp / (fp + tn))
+    assert found["auc"] == pytest.approx(reference.roc_auc_score(labels, scores))
+    assert found["brier"] == pytest.approx(reference.brier_score_loss(labels, scores))
+
+
+@settings(max_examples=40, deadline=None)
+@given(tied_pairs)
+def test_roc_and_what_is_read_off_it_are_those_of_scikit_learn(pairs) -> None:
+    """Its curve of all thresholds; the EER is where a line through its points has FAR + TAR = 1."""
+    labels, scores = pairs
+    far, tar = roc(rank(labels, scores))
+    their_far, their_tar, _ = reference.roc_curve(labels, by_counting.as_float32(scores), drop_intermediate=False)
+    np.testing.assert_allclose(far, their_far)
+    np.testing.assert_allclose(tar, their_tar)
+    assert metrics.eer(far, tar) == pytest.approx(np.interp(0, their_far + their_tar - 1, their_far), abs=1e-9)
+    assert metrics.auc(far, tar) == pytest.approx(reference.auc(their_far, their_tar))
+    assert metrics.tar_at_far(far, tar, 0.25) == their_tar[their_far <= 0.25].max()
+
+
+@given(tied_pairs, st.integers(0, 9).map(lambda ninths: ninths / 9))
+def test_every_metric_is_that_of_counting_pair_by_pair(pairs, threshold: float) -> None:
+    assert measure(*pairs, threshold) == pytest.approx(by_counting.figures(*pairs, threshold), abs=1e-12)
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_counting_thousands_of_pairs_gives_the_same(seed: int) -> None:
+    """300 positive and 1,100 negative pairs, so that a TAR at FAR 0.01 can be given; a third of the scores tie."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat([1, 0], [300, 1100]))
+    scores = np.where(rng.random(1400) < 0.33, rng.integers(0, 9, 1400) / 9, rng.beta(2 + labels, 3))
+    found = measure(labels, scores, 0.4)
+    assert found == pytest.approx(by_counting.figures(labels.tolist(), scores.tolist(), 0.4), abs=1e-9)
+    assert [name for name, value in found.items() if value is None] == ["tar_at_far_0.001"]
 
 
 @given(tied_pairs)
 def test_roc_and_eer_are_those_of_counting_pair_by_pair(pairs) -> None:
-    labels, scores = pairs
-    far, tar = roc(rank(labels, scores))
-    expected = slow_rates(labels, scores)
+    far, tar = roc(rank(*pairs))
+    expected = by_counting.rates(*pairs)
     np.testing.assert_allclose(far, [float(rate) for rate, _ in expected])
     np.testing.assert_allclose(tar, [float(rate) for _, rate in expected])
-    assert metrics.eer(far, tar) == pytest.approx(float(slow_eer(labels, scores)))
+    assert metrics.eer(far, tar) == pytest.approx(float(by_counting.eer(*pairs)))
 
 
-@given(tied_pairs, st.sampled_from([0.1, 0.25, 0.5]))
-def test_tar_at_far_is_the_best_of_all_thresholds(pairs, target: float) -> None:
+@given(tied_pairs, st.sampled_from([Fraction(1, 10), Fraction(1, 4), Fraction(1, 3), Fraction(1, 2)]))
+def test_tar_at_far_is_the_best_of_all_thresholds(pairs, target: Fraction) -> None:
+    best = by_counting.tar_at_far(*pairs, target)
+    assert metrics.tar_at_far(*roc(rank(*pairs)), float(target)) == pytest.approx(float(best))
+
+
+@given(tied_pairs)
+def test_what_training_reports_are_those_metrics_at_one_half_and_the_loss(pairs) -> None:
     labels, scores = pairs
-    far, tar = roc(rank(labels, scores))
-    best = max(tar for far, tar in slow_rates(labels, scores) if far <= Fraction(target).limit_denominator(100))
-    assert metrics.tar_at_far(far, tar, target) == pytest.approx(float(best))
+    found, counted = metrics.validation_metrics(labels, scores), by_counting.figures(labels, scores, 0.5)
+    for name in ("precision", "accuracy", "auc", "eer"):
+        assert found[name] == pytest.approx(counted[name], abs=1e-12), name
+    least = 2.0**-23  # how near float32 comes to 0 and to 1
+    each = [(label, min(max(score, least), 1 - least)) for label, score in zip(labels, scores, strict=True)]
+    of_same, of_different = [p for y, p in each if y], [p for y, p in each if not y]
+    same_cost = by_formula.cross_entropy(np.ones(len(of_same)), np.array(of_same))
+    different_cost = by_formula.cross_entropy(np.zeros(len(of_different)), np.array(of_different))
+    assert found["cross_entropy"] == pytest.approx((same_cost + different_cost) / 2)
 
 
 @settings(max_examples=40, deadline=None)
@@ -227,6 +249,15 @@ class TestThreshold:
         assert (chosen.false_accept_rate, chosen.false_reject_rate) == pytest.approx((1 / 3, 1 / 3))
         assert (chosen.rule, chosen.pairs, chosen.warning) == ("eer", 6, None)
 
+    def test_of_two_points_as_far_from_balance_the_one_that_accepts_fewer_is_taken(self) -> None:
+        """Three ties of a positive and a negative pair each: FAR 1/3 and FRR 2/3, or the other way round.
+
+        In floats 1/3 + 1/3 - 1 and 2/3 + 2/3 - 1 differ by more than their sign.
+        """
+        chosen = choose_threshold([1, 0] * 3, np.repeat([0.9, 0.5, 0.1], 2), "eer")
+        assert chosen.threshold == pytest.approx(0.7)
+        assert (chosen.false_accept_rate, chosen.false_reject_rate) == pytest.approx((1 / 3, 2 / 3))
+
     def test_far_rule_takes_the_highest_recall_and_no_false_accept_more_than_that_needs(self) -> None:
         """FAR 0.1 of 3 negatives allows none: accept from 0.8, midway to 0.6. FAR 0.9 allows two, but one is enough."""
         strict, loose = choose_threshold(LABELS, SCORES, "far=0.1"), choose_threshold(LABELS, SCORES, "far=0.9")
@@ -260,15 +291,17 @@ class TestThreshold:
         assert (np.float32(scores) >= np.float32(chosen.threshold)).tolist() == [True, False]
         assert (np.array(scores, float) >= chosen.threshold).tolist() == [True, False]
 
-    @given(tied_pairs, st.sampled_from(["eer", "far=0.05", "far=0.3"]))
-    def test_the_threshold_makes_the_errors_it_states(self, pairs, rule: str) -> None:
+    @given(tied_pairs, st.sampled_from(["eer", "far=0.05", "far=0.25", "far=0.3"]))
+    def test_no_threshold_serves_the_rule_better_and_of_equals_it_accepts_fewest(self, pairs, rule: str) -> None:
         labels, scores = map(np.array, pairs)
         chosen = choose_threshold(labels, scores, rule)
+        far, frr, lowest_accepted, next_lower = by_counting.threshold(*pairs, rule)
+        assert chosen.false_accept_rate == pytest.approx(float(far))
+        assert chosen.false_reject_rate == pytest.approx(float(frr))
+        if lowest_accepted < 2:
+            assert chosen.threshold == pytest.approx((lowest_accepted + next_lower) / 2)
+
         judged = same(scores, chosen.threshold)
+        assert judged.sum() == (scores >= lowest_accepted - 1e-6).sum()
         assert judged[labels == 0].mean() == pytest.approx(chosen.false_accept_rate)
         assert (~judged[labels == 1]).mean() == pytest.approx(chosen.false_reject_rate)
-        if rule.startswith("far="):
-            assert chosen.false_accept_rate <= float(rule.removeprefix("far="))
-        else:
-            gaps = [abs(far - (1 - tar)) for far, tar in slow_rates(*pairs)]
-            assert abs(chosen.false_accept_rate - chosen.false_reject_rate) == pytest.approx(float(min(gaps)))

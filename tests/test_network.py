@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import by_formula
 import numpy as np
 import pytest
 
@@ -72,6 +73,54 @@ def test_the_score_is_the_heads_sigmoid_of_the_l1_distance(model) -> None:
 def test_embeddings_are_sigmoids(model) -> None:
     found = network.parts(model)[0](np.random.default_rng(0).random((2, 100, 100, 3), np.float32)).numpy()
     assert found.dtype == np.float32 and found.min() > 0 and found.max() < 1
+
+
+class TestAgainstTheFormulas:
+    """Every layer computed again in float64, without TensorFlow: `by_formula`."""
+
+    def test_a_small_network_of_the_same_layers(self) -> None:
+        """14x13 pixels, loops over every product: 12x11, 6x6 (an edge of one column), 5x5, 3x3 (a corner), 2x2x4."""
+        embedding = network.embedding((14, 13, 3), [(5, 3), (3, 2), (4, 2)], units=7, policy="float32")
+        shapes = [layer.output.shape[1:] for layer in embedding.layers[1:]]
+        assert shapes == [(12, 11, 5), (6, 6, 5), (5, 5, 3), (3, 3, 3), (2, 2, 4), (16,), (7,)]
+        self.check(network.twins(embedding), by_formula.convolution_by_loops, gain=8)
+
+    def test_the_specification_s_network(self) -> None:
+        self.check(network.build("specification"), by_formula.convolution, gain=1)
+
+    def test_both_ways_to_write_the_convolution_agree(self) -> None:
+        rng = np.random.default_rng(0)
+        image, kernel, bias = rng.normal(size=(6, 5, 2)), rng.normal(size=(3, 2, 2, 4)), rng.normal(size=4)
+        by_loops = by_formula.convolution_by_loops(image, kernel, bias)
+        np.testing.assert_allclose(by_formula.convolution(image, kernel, bias), by_loops, rtol=1e-12)
+
+    @staticmethod
+    def check(model, convolve, gain: float) -> None:
+        """Equal to 1e-5, with weights and images that spread embeddings widely between 0 and 1."""
+        rng = np.random.default_rng(7)
+        model.set_weights([lively(weight.shape, gain, rng) for weight in model.get_weights()])
+        images = rng.random((2, *model.input_shape[0][1:]), np.float32)
+        images[1, :, : images.shape[2] // 2] = 0  # the left half of the second is black
+        part, _, head = network.parts(model)
+        expected = np.stack([by_formula.embedding(image, part.get_weights(), convolve) for image in images])
+        np.testing.assert_allclose(part(images).numpy(), expected, atol=1e-5)
+        assert expected.std() > 0.15 and (abs(expected - 0.5) < 0.45).mean() > 0.8
+        assert abs(expected[0] - expected[1]).mean() > 0.05
+
+        score = by_formula.score(*expected, head.get_weights())
+        assert model([images[:1], images[1:]]).numpy().item() == pytest.approx(score, abs=1e-5)
+        assert 0.05 < score < 0.95 and abs(score - by_formula.sigmoid(head.get_weights()[1]).item()) > 0.02
+
+
+def lively(shape: tuple[int, ...], gain: float, rng: np.random.Generator) -> np.ndarray:
+    """Weights that neither let what comes out of a layer die away nor drive its sigmoids to 0 or 1.
+
+    Args:
+        gain: of the dense layers.
+    """
+    if len(shape) == 1:
+        return rng.normal(0, 0.2, shape)
+    return (gain if len(shape) == 2 else 1) * rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

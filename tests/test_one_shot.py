@@ -1,9 +1,11 @@
 """One-shot recognition: fair trials, which no answer but a right one wins."""
 
+import by_counting
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from siamese import one_shot
 
@@ -56,6 +58,44 @@ def test_ties_share_the_credit() -> None:
     """The right one is number 1: alone on top 1, on top with another 1/2, with both others 1/3, below them 0."""
     scores = np.array([[0.1, 0.9, 0.2], [0.9, 0.9, 0.2], [0.5, 0.5, 0.5], [0.9, 0.8, 0.9]])
     assert one_shot.credit(scores, np.array([1, 1, 1, 1])).tolist() == pytest.approx([1, 1 / 2, 1 / 3, 0])
+
+
+@pytest.mark.parametrize("ways", [2, 3, 5])
+def test_trials_earn_what_looking_at_every_possible_trial_gives(ways: int) -> None:
+    """Six identities of 1 to 3 images, a scorer that often ties and knows only the next image of an identity well:
+    4,000 trials, within 4 sd."""
+    identities = np.array([0, 0, 0, 1, 1, 2, 3, 3, 4, 5, 5, 5])
+    same = identities[:, None] == identities
+    similarity = np.random.default_rng(8).integers(0, 6, (12, 12)) + 2 * same + 4 * (same & np.eye(12, k=1, dtype=bool))
+    expected = float(by_counting.one_shot(identities.tolist(), similarity, ways))
+    assert 1.2 / ways < expected < 0.95
+
+    trials = one_shot.draw_trials(identities, ways=ways, trials=4000, seed=5)
+    earned = one_shot.credit(similarity[trials.probes[:, None], trials.references], trials.right)
+    assert abs(earned.mean() - expected) < 4 * earned.std() / np.sqrt(4000)
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=1, max_size=20), st.integers(0, 2))
+def test_a_trial_earns_what_counting_those_on_top_gives(scores: list[list[int]], right: int) -> None:
+    found = one_shot.credit(np.array(scores) / 3, np.full(len(scores), right))
+    expected = [by_counting.credit(row[right], row[:right] + row[right + 1 :]) for row in scores]
+    assert found.tolist() == pytest.approx([float(one) for one in expected])
+
+
+@pytest.mark.parametrize("ways", one_shot.WAYS)
+def test_identities_dealt_out_at_random_gain_chance(ways: int) -> None:
+    """The images' names are shuffled before each of 1,000 trials: whatever the scores, each earns with chance 1/n. The
+    same scores earn far more under the true names."""
+    rng = np.random.default_rng(4)
+    similarity = rng.random((len(FIVE_EACH), len(FIVE_EACH))) + (FIVE_EACH[:, None] == FIVE_EACH)
+
+    def right(names: np.ndarray, seed: int) -> float:
+        trial = one_shot.draw_trials(names, ways=ways, trials=1, seed=seed)
+        return one_shot.credit(similarity[trial.probes[:, None], trial.references], trial.right)[0]
+
+    dealt = sum(right(rng.permutation(FIVE_EACH), seed) for seed in range(1000))
+    assert stats.binomtest(int(dealt), 1000, 1 / ways).pvalue > 1e-3
+    assert sum(right(FIVE_EACH, seed) for seed in range(100)) == 100
 
 
 def test_identities_are_asked_equally_often_however_many_images_they_have() -> None:

@@ -1,5 +1,6 @@
 """Adam: its update by the formula, step for step, and Keras's own beside it."""
 
+import by_formula
 import numpy as np
 import pytest
 
@@ -15,19 +16,44 @@ def made(*settings: str, precision: str = "float32") -> object:
     return optimizer(params.load(params.packaged_file(), settings).train, precision, steps_per_epoch=10)
 
 
-def test_three_updates_by_the_formula() -> None:
-    """Kingma and Ba 2015 in float64: m, v, and w - rate sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + epsilon)."""
-    gradients = [np.array([0.5, -2.0, 1e-6]), np.array([-0.1, -2.0, 0.0]), np.array([3.0, 0.7, 1e-6])]
-    weight, m, v = np.array([1.0, -1.0, 0.0]), np.zeros(3), np.zeros(3)
-    variable = keras.Variable(weight.astype(np.float32))
-    adam = made("train.optimizer.learning_rate=0.01")
+def test_updates_are_those_of_the_formula_over_many_steps() -> None:
+    """Sixteen weights, gradients of sizes from 1e-9, far below epsilon, to 1e3, some of them 0: 100 steps in float64.
+
+    From weights of 0, so that float32 leaves their movement its digits.
+    """
+    rng = np.random.default_rng(0)
+    variable = keras.Variable(np.zeros(16, np.float32))
+    adam, expected = made("train.optimizer.learning_rate=0.01"), by_formula.Adam(np.zeros(16), rate=0.01)
     adam.build([variable])
-    for step, gradient in enumerate(gradients, start=1):
-        m = 0.9 * m + 0.1 * gradient
-        v = 0.999 * v + 0.001 * gradient**2
-        weight = weight - 0.01 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step) * m / (np.sqrt(v) + 1e-8)
-        adam.apply([tf.constant(gradient, tf.float32)], [variable])
-        np.testing.assert_allclose(variable.numpy(), weight, rtol=1e-5)
+    sizes = np.logspace(-9, 3, 16)
+    for _ in range(100):
+        gradient = (sizes * rng.normal(0.5, 1, size=16) * (rng.random(16) > 0.2)).astype(np.float32)
+        adam.apply([tf.constant(gradient)], [variable])
+        expected.update(gradient.astype(np.float64))
+        np.testing.assert_allclose(variable.numpy(), expected.weight, rtol=1e-4, atol=1e-7)
+    assert (abs(expected.weight) > 0.005).all()
+
+
+@pytest.mark.parametrize(("gradient", "moved"), [(1000.0, 1e-4), (-0.5, -1e-4), (1e-8, 3.0653e-6), (0.0, 0.0)])
+def test_the_first_step_by_hand(gradient: float, moved: float) -> None:
+    """m = g / 10, v = g^2 / 1000, so that the step is 1e-4 g / (|g| + 1e-8 sqrt(1000)): the rate itself for any large
+    gradient, whatever its size; for 1e-8, 1e-4 / (1 + sqrt(1000)) = 1e-4 / 32.623. Epsilon 1e-7, which is Keras's own,
+    would make it 1e-4 / 317.2."""
+    variable = keras.Variable(0.0)
+    adam = made()
+    adam.build([variable])
+    adam.apply([tf.constant(gradient)], [variable])
+    assert float(variable.numpy()) == pytest.approx(-moved, rel=1e-4)
+
+
+def test_three_equal_gradients_move_it_by_the_rate_each_time() -> None:
+    """Corrected for their start at 0, the means of equal gradients are the gradient and its square: 3 x 1e-4."""
+    variable = keras.Variable(0.0)
+    adam = made()
+    adam.build([variable])
+    for step in (1, 2, 3):
+        adam.apply([tf.constant(0.25)], [variable])
+        assert float(variable.numpy()) == pytest.approx(-step * 1e-4, rel=1e-4)
 
 
 @pytest.mark.parametrize("compiled", [False, True])

@@ -49,6 +49,18 @@ def test_tensorflow_reads_the_same_images_from_the_same_files(folder: Path) -> N
     assert np.array_equal(stored.StoredImages(folder).rows(range(8)), PIXELS)
 
 
+def test_the_digest_is_of_the_images_however_many_lie_in_a_file(folder: Path, tmp_path_factory) -> None:
+    def digest(ids: list[str], pixels: np.ndarray) -> str:
+        one_file = tmp_path_factory.mktemp("images")
+        stored.to_records(ids, pixels).tofile(one_file / stored.file_name(0, 1))
+        return stored.StoredImages(one_file).digest()
+
+    assert stored.StoredImages(folder).digest() == digest(IDS, PIXELS)
+    brighter = PIXELS.copy()
+    brighter[5, 50, 50, 1] ^= 1
+    assert len({digest(IDS, PIXELS), digest(IDS, brighter), digest(["0" * 64, *IDS[1:]], PIXELS)}) == 3
+
+
 def test_an_example_is_what_protobuf_writes(folder: Path) -> None:
     """The hand-made bytes are those of tf.train.Example with its features in order of their names."""
     example = tf.train.Example()

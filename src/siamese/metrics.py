@@ -278,7 +278,9 @@ def choose_threshold(labels: ArrayLike, scores: ArrayLike, rule: str | float) ->
         accepted, chosen = int(same(levels, number).sum()), number
     else:
         if kind == "eer":
-            accepted = int(np.argmin(np.abs(far + tar - 1)))
+            # Numbers of pairs, not shares of them: rounded, two equal distances might differ in their last bit.
+            false, true = _accepted(ranking, np.ones(len(ranking.labels)))
+            accepted = int(np.argmin(np.abs(false * true[-1] + true * false[-1] - false[-1] * true[-1])))
         else:
             accepted = int(np.argmax(tar >= tar_at_far(far, tar, number)))
         chosen = _between(levels, accepted)
