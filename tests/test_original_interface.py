@@ -222,7 +222,7 @@ class TestPredict:
         assert len(encoded) >= 2
         expected = servable.score(np.array(encoded[:1], object), np.array(encoded[1:2], object))["score"].numpy()
         files = [file for file in pictures if file.lower().endswith(("jpg", "jpeg", "png"))]
-        assert model.predict(files[0], Path(files[1])).ravel() == expected
+        np.testing.assert_allclose(model.predict(files[0], Path(files[1])).ravel(), expected, atol=1e-6)
 
     def test_a_file_of_the_right_size_is_its_pixels(self, model: Model, tmp_path: Path) -> None:
         pixels = np.random.default_rng(2).integers(256, size=(100, 100, 3), dtype=np.uint8)

@@ -30,10 +30,12 @@ def test_every_command_runs(repository: Repository) -> None:
     faces = SampleParams(identities=8, images=4, seed=5, layout="identities", forgeries=False)
     sample.run(repository.folder / "data/faces", faces)
     assert len(commands()) >= 10
-    for command in commands():
-        allowed = [0, 1] if command.startswith(ANSWERS_NO) else [2] if command.startswith(REFUSED) else [0]
-        repository.run(*shlex.split(command), exit_codes=allowed)
-    repository.reset()
+    try:
+        for command in commands():
+            allowed = [0, 1] if command.startswith(ANSWERS_NO) else [2] if command.startswith(REFUSED) else [0]
+            repository.run(*shlex.split(command), exit_codes=allowed)
+    finally:
+        repository.reset()
 
 
 def test_the_quoted_refusal_is_what_is_said() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,12 +70,12 @@ class Kill:
     delay: float
 
 
-def kills(count: int, seed: int) -> list[Kill]:
-    """Spread evenly over the kinds of moments, in random order."""
+def kills(seed: int) -> Iterator[Kill]:
+    """Without end: each kind of moment once, in random order, then again."""
     draw = random.Random(seed)
-    moments = [*LAST] * (count // len(LAST)) + draw.sample([*LAST], count % len(LAST))
-    draw.shuffle(moments)
-    return [Kill(moment, draw.randint(1, LAST[moment]), draw.uniform(0, LONGEST_DELAY)) for moment in moments]
+    while True:
+        for moment in draw.sample([*LAST], len(LAST)):
+            yield Kill(moment, draw.randint(1, LAST[moment]), draw.uniform(0, LONGEST_DELAY))
 
 
 def train(folder: Path, settings: list[str], kill: Kill | None) -> tuple[bool, str]:
@@ -99,13 +100,16 @@ def train(folder: Path, settings: list[str], kill: Kill | None) -> tuple[bool, s
     return code != 0, text
 
 
-def ends(folder: Path, settings: list[str], planned: list[Kill]) -> int:
-    """Trains in `folder`, killed as planned and started again until done; gives the number of kills that were in time.
+def ends(folder: Path, settings: list[str], planned: Iterator[Kill], wanted: int) -> None:
+    """Trains in `folder`, killed so many times and started again until done.
 
-    Every start must take up the newest whole checkpoint.
+    Every start must take up the newest whole checkpoint. A kill may be planned for a moment that doesn't come any more:
+    then the run ends, and the next one begins anew.
     """
-    killed, continued = [], 0
-    for kill in [*planned, None]:
+    killed = continued = 0
+    done = False
+    while not done:
+        kill = next(planned) if killed < wanted else None
         there = [place.name.split("-") for place in sorted(folder.glob(".siamese/checkpoints/*/epoch-*"))]
         died, said = train(folder, settings, kill)
         begun = [line for line in said.splitlines() if line.startswith("continuing")]
@@ -113,14 +117,12 @@ def ends(folder: Path, settings: list[str], planned: list[Kill]) -> int:
         print(f"{kill or 'left alone'}: {'killed' if died else 'ended'}; {' '.join(begun or ['begun anew'])}")
         assert begun == newest or (died and not begun), said  # it may have died before it said so
         assert "damaged" not in said
-        killed.append(died)
-        continued += len(begun)
-    print(f"{sum(killed)} kills, {continued} continued")
-    assert not killed[-1] and continued >= bool(planned)
+        killed, continued, done = killed + died, continued + len(begun), kill is None
+    print(f"{killed} kills, {continued} continued")
+    assert killed == wanted and continued >= bool(wanted)
     assert not list(folder.glob(".siamese/checkpoints/*/"))
     left = {path.name for path in (folder / "artifacts").iterdir()} - {Path(name).name for name in INPUTS}
     assert left == {"model", "history.csv"}
-    return sum(killed)
 
 
 def with_inputs_of(workspace: Path, folder: Path) -> Path:
@@ -146,9 +148,10 @@ def assert_equal_results(left_alone: Path, killed: Path) -> None:
 
 
 def test_training_killed_three_times_ends_as_left_alone(workspace: Path, tmp_path: Path) -> None:
-    """The workspace's own run, which wrote no checkpoint before its end, is the one left alone."""
+    """In the second epoch, in the writing of a checkpoint and of the model. The workspace's own run, which wrote no
+    checkpoint before its end, is the one left alone."""
     folder = with_inputs_of(workspace, tmp_path)
-    assert ends(folder, ["-S", "train.checkpoint_every=1"], kills(3, seed=652)) == 3
+    ends(folder, ["-S", "train.checkpoint_every=1"], kills(seed=3333), wanted=3)
     assert_equal_results(workspace, folder)
 
 
@@ -156,8 +159,8 @@ def test_training_killed_three_times_ends_as_left_alone(workspace: Path, tmp_pat
 def test_training_killed_twenty_times_ends_as_left_alone(workspace: Path, tmp_path: Path) -> None:
     settings = ["-S", "train.checkpoint_every=1", "-S", "train.epochs=4"]
     left_alone, killed = (with_inputs_of(workspace, tmp_path / name) for name in ("left_alone", "killed"))
-    ends(left_alone, settings, [])
+    ends(left_alone, settings, iter(()), wanted=0)
     with working_folder(left_alone):
         assert cli.run(["evaluate"]) == 0
-    ends(killed, settings, kills(20, seed=0))
+    ends(killed, settings, kills(seed=0), wanted=20)
     assert_equal_results(left_alone, killed)
