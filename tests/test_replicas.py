@@ -106,6 +106,7 @@ def test_two_processes_give_the_weights_of_one(
         assert_equal_up_to_rounding(ours, on_one_device["one"])
 
 
+@pytest.mark.long
 def test_loss_scaling_of_float16_sees_the_gradients_of_all_replicas(workspace: Path, tmp_path) -> None:
     """Its scale begins at 32,768; where a gradient overflows on one replica, both must skip the step and halve it."""
     runs = {strategy: tmp_path / f"{strategy}.npz" for strategy in ("one", "mirrored")}
@@ -114,17 +115,19 @@ def test_loss_scaling_of_float16_sees_the_gradients_of_all_replicas(workspace: P
     assert_equal_up_to_rounding(*(arrays(file) for file in runs.values()))
 
 
-def test_two_workers_outlive_a_kill_and_a_sigterm_and_end_as_one_process_left_alone(workspace: Path, tmp_path) -> None:
-    """Worker 1 is killed in the second epoch; both are started again, worker 1 gets a SIGTERM; both start again."""
-    folders = [tmp_path / "chief", tmp_path / "worker"]
-    for folder in folders:
-        for name in ("params.yaml", *map(str, INPUTS)):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).symlink_to(workspace / name)
-    chief_folder, _ = folders
+class Pair:
+    """A chief and a worker, in folders of their own that hold the inputs of training."""
 
-    def start_both(send: signal.Signals | None = None, at_step: int = 0) -> tuple[list[int], list[str]]:
-        workers = two_workers(lambda _: TRAIN, folders.__getitem__)
+    def __init__(self, workspace: Path, place: Path) -> None:
+        self.folders = [place / "chief", place / "worker"]
+        for folder in self.folders:
+            for name in ("params.yaml", *map(str, INPUTS)):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).symlink_to(workspace / name)
+
+    def train(self, send: signal.Signals | None = None, at_step: int = 0) -> tuple[list[int], list[str]]:
+        """Both from start to end: exit codes, and what they said. The worker may be sent a signal at a step."""
+        workers = two_workers(lambda _: TRAIN, self.folders.__getitem__)
         if send:
             steps = (line for line in workers[1].stderr if line == "a step begins\n")
             for number, _ in enumerate(steps, start=1):
@@ -133,31 +136,49 @@ def test_two_workers_outlive_a_kill_and_a_sigterm_and_end_as_one_process_left_al
                     break
         return ends(workers)
 
-    codes, told = start_both(signal.SIGKILL, at_step=STEPS_AN_EPOCH + 2)
+    def checkpoints(self) -> list[str]:
+        return sorted(place.name for place in self.folders[0].glob(".siamese/checkpoints/*/epoch-*"))
+
+    def assert_ended_as(self, alone: Path) -> None:
+        """The chief's model and history are those of one process left alone; the other worker wrote nothing."""
+        chief, worker = self.folders
+        for ours, theirs in zip(
+            weights_of(chief / "artifacts/model"), weights_of(alone / "artifacts/model"), strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+        histories = [pd.read_csv(folder / "artifacts/history.csv") for folder in (alone, chief)]
+        pd.testing.assert_frame_equal(*(history.drop(columns="images_per_second") for history in histories))
+        written = {str(path.relative_to(worker)) for path in worker.rglob("*") if not path.is_symlink()}
+        assert {name for name in written if not name.startswith(".coverage")} == {"artifacts"}
+
+
+def test_two_workers_of_which_one_is_killed_end_as_one_process_left_alone(workspace: Path, tmp_path) -> None:
+    """Worker 1 is killed in the second epoch; the chief ends with one line; both are started again."""
+    pair = Pair(workspace, tmp_path)
+    codes, told = pair.train(signal.SIGKILL, at_step=STEPS_AN_EPOCH + 2)
     assert codes == [2, -signal.SIGKILL], told
     assert told[0].splitlines()[-1].startswith("siamese: worker 0: lost another of the 2 workers")
-    assert not (chief_folder / "artifacts/model").exists()
-    (checkpoint,) = chief_folder.glob(".siamese/checkpoints/*/epoch-*")
-    assert checkpoint.name == "epoch-0001-step-000000"
+    assert not (pair.folders[0] / "artifacts/model").exists()
+    assert pair.checkpoints() == ["epoch-0001-step-000000"]
 
-    codes, told = start_both(signal.SIGTERM, at_step=2)
-    assert codes == [128 + signal.SIGTERM] * 2, told
-    assert "continuing after epoch 1, step 0\n" in told[0]
-    newest = max(chief_folder.glob(".siamese/checkpoints/*/epoch-*"))
-    assert newest.name.startswith("epoch-0001-step-00000") and newest > checkpoint
-
-    codes, told = start_both()
+    codes, told = pair.train()
     assert codes == [0, 0], told
-    assert all("continuing after epoch 1, step" in one for one in told)
-    for alone, together in zip(
-        weights_of(workspace / "artifacts/model"), weights_of(chief_folder / "artifacts/model"), strict=True
-    ):
-        np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5 * np.abs(alone).max())
-    histories = [pd.read_csv(folder / "artifacts/history.csv") for folder in (workspace, chief_folder)]
-    pd.testing.assert_frame_equal(*(history.drop(columns="images_per_second") for history in histories))
+    assert all("continuing after epoch 1, step 0\n" in one for one in told)
+    pair.assert_ended_as(workspace)
 
-    written = {path.relative_to(folders[1]) for path in folders[1].rglob("*") if not path.is_symlink()}
-    assert written == {Path("artifacts")}
+
+@pytest.mark.long
+def test_a_sigterm_to_one_worker_stops_both_with_a_checkpoint(workspace: Path, tmp_path) -> None:
+    pair = Pair(workspace, tmp_path)
+    codes, told = pair.train(signal.SIGTERM, at_step=2)
+    assert codes == [128 + signal.SIGTERM] * 2, told
+    (checkpoint,) = pair.checkpoints()
+    assert checkpoint.startswith("epoch-0000-step-00000")
+
+    codes, told = pair.train()
+    assert codes == [0, 0], told
+    assert all("continuing after epoch 0, step" in one for one in told)
+    pair.assert_ended_as(workspace)
 
 
 def test_workers_that_differ_in_parameters_are_refused(workspace: Path) -> None:

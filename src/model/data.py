@@ -64,7 +64,7 @@ class Data:
         made = self.images_folder, self.transform_folder
         images = f"{__version__} {content_digest(self.catalog_file)}"
         if not all(place.exists() for place in (*made, self._stored_for)) or self._stored_for.read_text() != images:
-            # A transform graph written again has other bytes, and training wouldn't know its checkpoints by it.
+            # Gone first: a run killed in between must not pass for done.
             self._stored_for.unlink(missing_ok=True)
             preprocess.run(self.data_path, self.catalog_file, *made, self.params.preprocess, max_pixels)
             with whole_file(self._stored_for) as beside:

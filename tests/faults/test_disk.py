@@ -152,6 +152,7 @@ def test_a_disk_that_became_read_only_is_one_line(workspace: Path, folder: Path,
 # Training
 
 
+@pytest.mark.long
 def test_training_on_a_full_disk_keeps_its_last_checkpoint_and_goes_on_to_the_same_end(
     workspace: Path, folder: Path, disk: SmallDisk
 ) -> None:

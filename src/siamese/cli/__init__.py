@@ -60,12 +60,22 @@ def exit_code_of(work: Callable[[], int | None]) -> int:
         except (SystemExit, BrokenPipeError) as ended:  # by SIGTERM; or nobody reads what is printed
             if isinstance(ended, SystemExit) and ended.code == TERMINATED:
                 return TERMINATED
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes it once more at exit
             return ExitCode.WRONG_INPUT
         except Exception as error:
             if os.environ.get(TRACEBACK):
                 raise
             return _failed(_in_one_line(error))
+        finally:
+            _let_go_of_unwritable_streams()
+
+
+def _let_go_of_unwritable_streams() -> None:
+    """Python flushes both streams once more at exit, and where that fails the exit code would be its own, 120."""
+    for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 @contextmanager
