@@ -12,6 +12,9 @@ export PATH := $(VENV)/bin:$(PATH)
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
+# Of the tests: each takes some 5 GB of memory by its end.
+PROCESSES ?= 2
+
 INSTALL = $(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(VENV)/bin/python
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 EXTRAS = --extra s3 --extra gs --extra plots
@@ -28,7 +31,7 @@ repro: setup ## Run the pipeline on data.path: image folders in, a measured mode
 
 test: $(VENV)/for-developers ## Run all tests, with coverage
 	@rm -f .coverage .coverage.*
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml pytest --cov --cov-report=
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml pytest --cov --cov-report= --numprocesses $(PROCESSES) --dist loadgroup
 
 test-long: $(VENV)/for-developers ## Run the long forms of tests, which take an hour: many kills, many seeds
 	pytest -m long

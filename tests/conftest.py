@@ -33,6 +33,13 @@ SMALL = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Several processes share out whole files, for their fixtures, and one takes all that needs the repository."""
+    for item in items:
+        shared = "repository" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("repository" if shared else item.path.stem))
+
+
 @contextmanager
 def working_folder(folder: Path) -> Iterator[None]:
     before = Path.cwd()

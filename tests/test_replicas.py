@@ -46,15 +46,22 @@ def two_workers(command: Callable[[int], Sequence[str]], folder: Callable[[int],
         return os.environ | {"TF_CONFIG": json.dumps(task)}
 
     return [
-        subprocess.Popen(command(index), cwd=folder(index), env=environment(index), stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command(index),
+            cwd=folder(index),
+            env=environment(index),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         for index in range(2)
     ]
 
 
 def ends(workers: Sequence[subprocess.Popen]) -> tuple[list[int], list[str]]:
-    """Exit code and the rest of standard error of each."""
+    """Exit code of each, and what it went on to say."""
     try:
-        rests = [worker.communicate(timeout=LONGEST)[1] for worker in workers]
+        rests = [worker.communicate(timeout=LONGEST)[0] for worker in workers]
     finally:
         for worker in workers:
             worker.kill()
@@ -129,7 +136,7 @@ class Pair:
         """Both from start to end: exit codes, and what they said. The worker may be sent a signal at a step."""
         workers = two_workers(lambda _: TRAIN, self.folders.__getitem__)
         if send:
-            steps = (line for line in workers[1].stderr if line == "a step begins\n")
+            steps = (line for line in workers[1].stdout if line == "a step begins\n")
             for number, _ in enumerate(steps, start=1):
                 if number == at_step:
                     workers[1].send_signal(send)
@@ -164,6 +171,7 @@ def test_two_workers_of_which_one_is_killed_end_as_one_process_left_alone(worksp
     codes, told = pair.train()
     assert codes == [0, 0], told
     assert all("continuing after epoch 1, step 0\n" in one for one in told)
+    assert "train: wrote artifacts/model\n" in told[0] and "train: nothing to write here\n" in told[1]
     pair.assert_ended_as(workspace)
 
 

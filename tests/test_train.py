@@ -250,3 +250,15 @@ def test_a_missing_input_says_which_command_makes_it(
     with working_folder(tmp_path):
         assert cli.run(["train"]) == 2
     assert f"artifacts/{missing} is missing: run `{command}` first" in capsys.readouterr().err
+
+
+def test_a_model_folder_that_holds_what_is_not_ours_is_refused_before_training(
+    workspace: Path, tmp_path, capsys
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with working_folder(workspace):
+        assert cli.run(["train", "--model", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "holds notes.txt, which this step doesn't write: name another folder" in told
+    assert "training" not in told
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

@@ -76,7 +76,7 @@ class Model:
             raise InputError("train: no data: make the model with Model(data=Data('folder'))")
         chosen = params.section(TrainParams, self.params.train.model_dump() | {"epochs": EPOCHS})
         data, model_folder = self.data, self.data.folder / "model"
-        step.run(
+        wrote = step.run(
             data.catalog_file,
             data.pairs_file,
             data.images_folder,
@@ -87,7 +87,8 @@ class Model:
             self.params.model.network,
             data.folder / "checkpoints",
         )
-        self._load(model_folder / "siamese.keras")
+        if wrote:  # of several workers, the chief alone has the model
+            self._load(model_folder / "siamese.keras")
 
     def evaluate(self, data: Data | None = None) -> float | None:
         """Measures on the test split, at the threshold chosen on the validation split; prints and gives the precision.

@@ -52,7 +52,7 @@ def whole_folder(path: Path, own: Sequence[str]) -> Iterator[Path]:
     Raises:
         InputError: the folder can't be written, or holds what the step doesn't write.
     """
-    _refuse_foreign(path, own)
+    refuse_foreign(path, own)
     beside, older = _beside(path, "unfinished"), _beside(path, "older")
     with _explained(path):
         try:
@@ -62,7 +62,7 @@ def whole_folder(path: Path, own: Sequence[str]) -> Iterator[Path]:
             yield beside
             for written in (*beside.rglob("*"), beside):
                 _sync(written)
-            _refuse_foreign(path, own)
+            refuse_foreign(path, own)
             if path.exists():
                 path.replace(older)
             beside.replace(path)
@@ -70,6 +70,19 @@ def whole_folder(path: Path, own: Sequence[str]) -> Iterator[Path]:
         finally:
             _remove(beside)
             _settle(older, path)
+
+
+def refuse_foreign(path: Path, own: Sequence[str]) -> None:
+    """Refuses a place that `whole_folder` wouldn't replace: for a step that takes long, before it begins.
+
+    Raises:
+        InputError: `path` is no folder, or holds what the step doesn't write.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is no folder: name another one to write")
+    for entry in path.iterdir() if path.exists() else ():
+        if not any(fnmatch(entry.name, pattern) for pattern in own):
+            raise InputError(f"{path} holds {entry.name}, which this step doesn't write: name another folder")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -129,14 +142,6 @@ def unwritable(path: Path, error: Exception) -> InputError | None:
 
 def _beside(path: Path, state: str) -> Path:
     return path.with_name(f".{path.name}.{state}-{os.getpid()}")
-
-
-def _refuse_foreign(path: Path, own: Sequence[str]) -> None:
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is no folder: name another one to write")
-    for entry in path.iterdir() if path.exists() else ():
-        if not any(fnmatch(entry.name, pattern) for pattern in own):
-            raise InputError(f"{path} holds {entry.name}, which this step doesn't write: name another folder")
 
 
 def _clear_leftovers(path: Path) -> None:

@@ -17,9 +17,8 @@ from siamese.params import EvaluateParams
 from siamese.scores import Images
 from siamese.splits import SPLITS, STABLE_FROM
 
-FEW_UNITS = (
-    10  # identities below which intervals are called rough: in simulation theirs held the truth 89 to 94 % of times
-)
+# Identities below which intervals are called rough: in simulation theirs held the truth 89 to 94 % of times.
+FEW_UNITS = 10
 
 MEANINGS = {
     "precision": ("Precision", "of the pairs judged the same, how many are: TP / (TP + FP)"),

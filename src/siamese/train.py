@@ -17,7 +17,7 @@ from siamese import __version__, backend, scores
 from siamese.batches import UNKNOWN, Plan, in_batch_plan, listed_plan
 from siamese.checkpoints import Checkpoints, Origin, State
 from siamese.errors import InputError
-from siamese.files import content_digest, existing, whole_file, whole_folder
+from siamese.files import content_digest, existing, refuse_foreign, whole_file, whole_folder
 from siamese.metrics import validation_metrics
 from siamese.params import TrainParams
 from siamese.progress import say, track
@@ -29,6 +29,8 @@ from siamese.tables import read_table
 from siamese.verifier import Verifier
 
 Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]  # first, second, label
+
+MODEL_FILES = ("siamese.keras", "servable")
 
 
 def run(
@@ -42,7 +44,7 @@ def run(
     network: str,
     checkpoint_folder: Path,
     resume: Path | None = None,
-) -> None:
+) -> bool:
     """Trains `network` and writes `model_folder` (`siamese.keras`, `servable/`) and `history_file`.
 
     The step as DVC and Kubeflow call it. Started again after an interruption, it continues from its own newest
@@ -50,6 +52,9 @@ def run(
 
     With several workers (`train.strategy`), each runs this with the same arguments, and only the chief writes: the
     others need no place for checkpoints, model and history.
+
+    Returns:
+        Whether this is the worker that wrote them.
 
     Raises:
         InputError: missing inputs, too little to train on, too little disk, divergence, `resume` can't be taken, or
@@ -60,6 +65,7 @@ def run(
     existing(pairs_file, "siamese pairs")
     existing(images_folder, "siamese preprocess")
     existing(transform_folder, "siamese preprocess")
+    refuse_foreign(model_folder, MODEL_FILES)
     replicas = start(params.strategy)
     with replicas.together():
         data = read_data(catalog_file, pairs_file, StoredImages(images_folder), params)
@@ -100,6 +106,7 @@ def run(
                 checkpoints.prune()
                 say(f"model: {model_folder}, weights of epoch {training.kept_epoch()}")
             replicas.wait()  # so that no worker calls a run successful whose model isn't written
+    return replicas.chief
 
 
 @dataclass(frozen=True)
@@ -344,10 +351,10 @@ def validate(training: Training, data: Data, images_per_second: float, check: Ca
     say(f"epoch {state.epoch}/{training.params.epochs}  loss {loss:.4f}  {figures}  {images_per_second:.0f} images/s")
 
 
-def validation_scores(training: Training, data: Data, check: Callable[[], None]) -> np.ndarray:
+def validation_scores(training: Training, data: Data, check: Callable[[], None]) -> np.ndarray | None:
     """The scores of the validation pairs, float32 [pairs], as the servable model gives them.
 
-    Every worker embeds a share of the images; the chief scores, and only there the result counts.
+    Every worker embeds a share of the images; the chief alone scores, and the others get None.
     """
     replicas = training.replicas
 
@@ -361,9 +368,9 @@ def validation_scores(training: Training, data: Data, check: Callable[[], None])
         return replicas.sum(embeddings)
 
     embeddings = scores.in_batches(embed, len(data.validation_ids))
-    first, second, _ = data.validation_pairs
     if not replicas.chief:
-        return np.zeros(len(first), np.float32)
+        return None
+    first, second, _ = data.validation_pairs
     return scores.score(training.verifier, scores.Embedded(pd.Index(data.validation_ids), embeddings), first, second)
 
 
@@ -371,14 +378,16 @@ def write_model(model: Any, servable: Any, folder: Path) -> None:
     """Writes `siamese.keras` and `servable/` into `folder`, whole."""
     from siamese.servable import export
 
-    with whole_folder(folder, own=["siamese.keras", "servable"]) as beside:
+    with whole_folder(folder, MODEL_FILES) as beside:
         model.save(beside / "siamese.keras")
         export(servable, beside / "servable")
 
 
 def _measured(training: Training, data: Data, check: Callable[[], None]) -> dict[str, float] | None:
     found = validation_scores(training, data, check)
-    return validation_metrics(data.validation_pairs[2], found) if np.isfinite(found).all() else None
+    if found is None or not np.isfinite(found).all():
+        return None
+    return validation_metrics(data.validation_pairs[2], found)
 
 
 def _save(training: Training, checkpoints: Checkpoints) -> None:

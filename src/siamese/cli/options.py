@@ -27,4 +27,5 @@ def answer(result: Mapping[str, Any], text: str, as_json: bool) -> None:
 def done(step: str, as_json: bool, **outputs: Path) -> None:
     """Prints what a step wrote."""
     written = {name: str(path) for name, path in outputs.items()}
-    answer({"step": step, "outputs": written}, "\n".join(f"{step}: wrote {path}" for path in written.values()), as_json)
+    lines = [f"{step}: wrote {path}" for path in written.values()]
+    answer({"step": step, "outputs": written}, "\n".join(lines or [f"{step}: nothing to write here"]), as_json)

@@ -120,7 +120,7 @@ def train(
     from siamese.params import load
 
     params = load(params_file, settings or [])
-    step.run(
+    wrote = step.run(
         catalog_file,
         pairs_file,
         images_folder,
@@ -132,7 +132,7 @@ def train(
         checkpoint_folder,
         resume,
     )
-    done("train", as_json, model=model_folder, history=history_file)
+    done("train", as_json, **({"model": model_folder, "history": history_file} if wrote else {}))
 
 
 def evaluate(
