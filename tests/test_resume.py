@@ -18,14 +18,13 @@ BEGUN = "continuing after epoch 1, step 0"
 
 @pytest.fixture(scope="module")
 def folder(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where a run of one epoch has left its checkpoint: its model folder is somebody's, so its model isn't written."""
+    """Where a run of one epoch has left its checkpoint: a file lies where its model's folder was to be."""
     made = tmp_path_factory.mktemp("resume")
     for name in ("params.yaml", "artifacts", "data"):
         (made / name).symlink_to(workspace / name)
-    (made / "somebodys").mkdir()
-    (made / "somebodys/notes.txt").write_text("")
+    (made / "notes.txt").write_text("")
     with working_folder(made):
-        assert cli.run(train("somebodys")) == 2
+        assert cli.run(train("notes.txt/model")) == 2
         for command in (
             ["sample", "other/data", "--seed", "1"],
             ["catalog", "--data", "other/data", "--catalog", "other/catalog.parquet",
@@ -70,7 +69,7 @@ CHANGES = [
 def test_another_run_starts_from_nothing(folder: Path, capsys, changes: list[str], difference: str) -> None:
     before = checkpoints(folder)
     with working_folder(folder):
-        assert cli.run(train("somebodys", *changes)) == 2
+        assert cli.run(train("notes.txt/model", *changes)) == 2
     lines = said(capsys)
     assert [line for line in lines if line.startswith("epoch 1/1 ")]
     assert not [line for line in lines if "continuing" in line or "checkpoint " in line]
@@ -104,9 +103,9 @@ def test_resuming_another_run_is_refused(folder: Path, capsys, named: str, chang
 
 def test_resuming_what_is_no_checkpoint_is_refused(folder: Path, capsys) -> None:
     with working_folder(folder):
-        assert cli.run(train("model", "--resume", "somebodys")) == 2
+        assert cli.run(train("model", "--resume", "data")) == 2
     (line,) = said(capsys)
-    assert line.startswith("siamese: somebodys is no checkpoint: name a folder as epoch-0010-step-000000")
+    assert line.startswith("siamese: data is no checkpoint: name a folder as epoch-0010-step-000000")
 
 
 def test_resuming_a_damaged_one_is_refused(folder: Path, capsys, tmp_path: Path) -> None:
