@@ -50,7 +50,7 @@ format: $(VENV)/for-developers ## Put every file into the project's style
 
 lock: $(VENV)/for-developers ## Renew the pinned and hashed requirement files from pyproject.toml
 	$(COMPILE) --upgrade pyproject.toml $(EXTRAS) -o requirements.txt
-	$(COMPILE) --upgrade pyproject.toml $(EXTRAS) --extra dev -c requirements.txt -o requirements/dev.txt
+	$(COMPILE) --upgrade pyproject.toml $(EXTRAS) --extra server --extra dev -c requirements.txt -o requirements/dev.txt
 	$(COMPILE) --upgrade pyproject.toml $(EXTRAS) --extra gpu -c requirements.txt -o requirements/gpu.txt
 	$(COMPILE) --upgrade --group pyproject.toml:build -o requirements/build.txt
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -135,6 +136,58 @@ class EvaluateParams(Section):
         return rule
 
 
+class TrackingParams(Section):
+    """Section `tracking`: the record of a training in MLflow."""
+
+    enabled: bool
+    experiment: str = Field(min_length=1)
+    checkpoints: str
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _known_place(cls, place: str) -> str:
+        if place not in ("run", "none") and not re.match(r"[a-z][a-z0-9+.-]*://.", place):
+            raise ValueError("must be run, none, or the URI of a folder such as s3://bucket/checkpoints")
+        return place
+
+
+class RegistryParams(Section):
+    """Section `registry`."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+
+
+class PromoteParams(Section):
+    """Section `promote`: the gate's limits."""
+
+    min_precision: Share
+    max_eer: Share
+    max_regression: Share
+    max_p_value: Share
+    bootstrap: int = Field(ge=100)
+    seed: Seed
+
+
+class ServeParams(Section):
+    """Section `serve`: the limits of the server."""
+
+    batch: int = Field(ge=1, le=1024)
+    wait_ms: float = Field(ge=0, le=1000)
+    queue: int = Field(ge=1)
+    max_bytes: int = Field(ge=1)
+    seconds: AboveZero
+
+
+class DriftParams(Section):
+    """Section `drift`."""
+
+    significance: OpenShare
+    min_effect: Share
+    permutations: int = Field(ge=100)
+    images: int = Field(ge=10)
+    seed: Seed
+
+
 class Params(Section):
     """params.yaml as a whole."""
 
@@ -146,6 +199,11 @@ class Params(Section):
     model: ModelParams
     train: TrainParams
     evaluate: EvaluateParams
+    tracking: TrackingParams
+    registry: RegistryParams
+    promote: PromoteParams
+    serve: ServeParams
+    drift: DriftParams
 
 
 def parse_threshold(rule: str | float) -> tuple[Literal["eer", "far", "fixed"], float]:
@@ -333,6 +391,7 @@ def _allowed(found: Any) -> str:
         "literal_error": f"must be one of {context.get('expected')}",
         "value_error": str(context.get("error")),
         "string_too_short": "must not be empty",
+        "string_pattern_mismatch": f"must match {context.get('pattern')}",
     }
     if found["loc"][:2] == ("preprocess", "runner_options"):
         return "must be a text, a number, true or false, or a list of texts"

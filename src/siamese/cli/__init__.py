@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-from siamese.cli import questions, steps, use
+from siamese.cli import drift, promotion, questions, registry, serving, steps, tracking, use
 from siamese.errors import ExitCode, InputError
 from siamese.progress import say
 from siamese.signals import Interrupted
@@ -31,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (steps, use, questions):
+for module in (steps, registry, promotion, use, serving, drift, questions, tracking):
     module.add_to(app)
 
 

@@ -1,0 +1,217 @@
+"""The model registry: versions of one registered model, and the aliases that say what each is for.
+
+challenger: the version registered last. champion: the version in use. previous: the one in use before it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siamese.errors import InputError
+from siamese.files import whole_folder
+from siamese.tracking.server import connect, reached, shown, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+SCHEME = "models:/"
+MODEL_CONTENT = ("servable", "threshold.json")  # what `fetch` gives, beside what MLflow itself wrote
+CATALOG = "data/catalog.parquet"  # artifact of a model's run: which images trained it
+
+_REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))$")
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a registered model.
+
+    Attributes:
+        name, number: of the registered model, and which version.
+        run_id: the tracking run that it belongs to.
+        tags, aliases: as the registry has them now.
+        created: milliseconds since 1970.
+        source: where its files are.
+    """
+
+    name: str
+    number: int
+    run_id: str
+    source: str
+    created: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def uri(self) -> str:
+        return f"{SCHEME}{self.name}/{self.number}"
+
+
+class Registry:
+    """The versions of the registered model `name`."""
+
+    def __init__(self, name: str, client: MlflowClient | None = None) -> None:
+        """Connects to the tracking server, unless given a client of it.
+
+        Raises:
+            InputError: the server can't be used.
+        """
+        self.name = name
+        self.client = client or connect()
+
+    def versions(self) -> list[Version]:
+        """All versions, the newest first; none where there is no such registered model.
+
+        Raises:
+            InputError: as `Registry`; so do all methods.
+        """
+        with reached():
+            found, page = [], None
+            while page != "":
+                answer = self.client.search_model_versions(f"name='{self.name}'", max_results=200, page_token=page)
+                found += list(answer)
+                page = answer.token or ""
+            # A search gives no aliases.
+            aliases = self._aliases() if found else {}
+        versions = [_version(one, aliases) for one in found]
+        return sorted(versions, key=lambda one: one.number, reverse=True)
+
+    def alias(self, alias: str) -> Version | None:
+        """The version that an alias points to."""
+        with reached():
+            number = self._aliases().get(alias)
+            return None if number is None else self.version(number)
+
+    def version(self, number: int) -> Version:
+        """One version.
+
+        Raises:
+            InputError: there is none of that number.
+        """
+        from mlflow.exceptions import MlflowException
+
+        with reached():
+            try:
+                found = self.client.get_model_version(self.name, str(number))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                raise InputError(
+                    f"{SCHEME}{self.name}/{number} is not in the registry: `siamese models` lists what is"
+                ) from None
+            return _version(found, self._aliases())
+
+    def with_tag(self, tag: str, value: str) -> Version | None:
+        """The newest version whose tag has this value."""
+        return next((one for one in self.versions() if one.tags.get(tag) == value), None)
+
+    def add(self, source: str, run_id: str, tags: Mapping[str, str], model_id: str | None = None) -> Version:
+        """A new version; the registered model is made if there is none."""
+        from mlflow.exceptions import MlflowException
+
+        with reached():
+            try:
+                self.client.create_registered_model(self.name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            made = self.client.create_model_version(
+                self.name, source=source, run_id=run_id, tags=dict(tags), model_id=model_id
+            )
+        return self.version(int(made.version))
+
+    def point(self, alias: str, number: int) -> None:
+        """Moves an alias; it is never without a version meanwhile."""
+        with reached():
+            self.client.set_registered_model_alias(self.name, alias, str(number))
+
+    def drop(self, alias: str) -> None:
+        """Removes an alias, if it is there."""
+        with reached():
+            self.client.delete_registered_model_alias(self.name, alias)
+
+    def tag(self, number: int, tags: Mapping[str, str]) -> None:
+        """Sets tags of a version."""
+        with reached():
+            for key, value in tags.items():
+                self.client.set_model_version_tag(self.name, str(number), key, value)
+
+    def fetch(self, version: Version, below: Path) -> Path:
+        """The version's files as a model folder under `below`: `servable/` and `threshold.json`. Once fetched, kept."""
+        import mlflow
+
+        place = below / f"{version.name}-{version.number}-{version.run_id[:8]}"
+        if not all((place / name).exists() for name in MODEL_CONTENT):
+            with whole_folder(place, ["*"]) as beside:
+                with reached():
+                    got = mlflow.artifacts.download_artifacts(version.uri, dst_path=str(beside / "all"))
+                for name in MODEL_CONTENT:
+                    if not (Path(got) / "artifacts" / name).exists():
+                        raise InputError(f"{version.uri} holds no {name}: it isn't what `siamese register` makes")
+                    (Path(got) / "artifacts" / name).replace(beside / name)
+                shutil.rmtree(beside / "all")
+        return place
+
+    def artifact(self, version: Version, path: str, below: Path) -> Path | None:
+        """A file of the version's run, under `below`; None where the run has none of that name."""
+        from mlflow.exceptions import MlflowException
+
+        below.mkdir(parents=True, exist_ok=True)
+        with reached():
+            folder = path.rpartition("/")[0]
+            try:
+                there = {one.path for one in self.client.list_artifacts(version.run_id, folder)}
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # the run was deleted
+                    raise
+                return None
+            return Path(self.client.download_artifacts(version.run_id, path, str(below))) if path in there else None
+
+    def _aliases(self) -> dict[str, int]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self.client.get_registered_model(self.name).aliases
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return {}
+        return {alias: int(number) for alias, number in found.items()}
+
+
+def resolve(reference: str) -> tuple[Registry, Version]:
+    """The version that `models:/name/3` or `models:/name@champion` means.
+
+    Raises:
+        InputError: it is written otherwise, or there is no such version.
+    """
+    parts = _REFERENCE.fullmatch(reference)
+    if not parts:
+        raise InputError(f"{reference}: write {SCHEME}NAME/VERSION or {SCHEME}NAME@ALIAS, as {SCHEME}siamese@champion")
+    registry = Registry(parts["name"])
+    if parts["version"]:
+        return registry, registry.version(int(parts["version"]))
+    found = registry.alias(parts["alias"])
+    if found is None:
+        raise InputError(
+            f"{reference}: {shown(tracking_uri())} has no such model or alias: `siamese models` lists what there is"
+        )
+    return registry, found
+
+
+def _version(found: Any, aliases: Mapping[str, int]) -> Version:
+    number = int(found.version)
+    return Version(
+        name=found.name,
+        number=number,
+        run_id=found.run_id or "",
+        source=found.source or "",
+        created=int(found.creation_timestamp),
+        tags=dict(found.tags or {}),
+        aliases=tuple(sorted(alias for alias, points_to in aliases.items() if points_to == number)),
+    )
