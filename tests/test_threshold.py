@@ -12,7 +12,7 @@ from siamese.threshold import threshold_of
 def test_what_was_chosen_is_what_is_used(tmp_path, scores: list[float]) -> None:
     """Where a network gives all pairs 1, none is accepted, from a threshold just above it."""
     chosen = choose_threshold([1, 0], scores, "eer")
-    write_threshold(tmp_path / "threshold.json", chosen, "validation")
+    write_threshold(tmp_path / "threshold.json", chosen, "validation", "no weights")
     assert threshold_of(tmp_path / "threshold.json", None) == chosen.threshold
 
 

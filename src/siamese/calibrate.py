@@ -12,6 +12,7 @@ from siamese import scores
 from siamese.files import write_json
 from siamese.metrics import Threshold, choose_threshold
 from siamese.scores import Images, Scorer
+from siamese.weights import weights_digest
 
 
 def run(
@@ -38,7 +39,7 @@ def run(
 
     pairs = scores.read_pairs(pairs_file, split)
     chosen = calibrate(pairs, Verifier.load(model_folder), StoredImages(images_folder), rule)
-    write_threshold(threshold_file, chosen, split or "all")
+    write_threshold(threshold_file, chosen, split or "all", weights_digest(model_folder))
     return chosen
 
 
@@ -49,6 +50,10 @@ def calibrate(pairs: pd.DataFrame, scorer: Scorer, images: Images, rule: str | f
     return choose_threshold(pairs.label, found, rule)
 
 
-def write_threshold(threshold_file: Path, chosen: Threshold, chosen_on: str) -> None:
-    """Writes threshold.json: threshold, rule, pairs, false_accept_rate, false_reject_rate, warning, chosen_on."""
-    write_json(threshold_file, asdict(chosen) | {"chosen_on": chosen_on})
+def write_threshold(threshold_file: Path, chosen: Threshold, chosen_on: str, weights: str) -> None:
+    """Writes threshold.json: threshold, rule, pairs, false_accept_rate, false_reject_rate, warning, chosen_on, weights.
+
+    Args:
+        weights: digest of the weights that it was chosen for.
+    """
+    write_json(threshold_file, asdict(chosen) | {"chosen_on": chosen_on, "weights": weights})

@@ -16,6 +16,7 @@ from siamese.one_shot import OneShot
 from siamese.params import EvaluateParams
 from siamese.scores import Images, Scorer
 from siamese.tables import read_table
+from siamese.weights import weights_digest
 
 CATALOG_COLUMNS = ["image_id", "identity", "role", "split"]
 PAIR_COLUMNS = ["anchor_id", "other_id", "label", "split"]
@@ -54,7 +55,7 @@ def run(
     images = StoredImages(existing(images_folder, "siamese preprocess"))
     history = pd.read_csv(history_file) if history_file.exists() else None
     measured = measure(catalog_file, pairs_file, images, Verifier.load(model_folder), params)
-    calibrate.write_threshold(threshold_file, measured.model.threshold, "validation")
+    calibrate.write_threshold(threshold_file, measured.model.threshold, "validation", weights_digest(model_folder))
     plots.write(plots_folder, measured)
     with whole_file(report_file) as beside:
         page = report.render(measured, images, history, params, note, settings)
