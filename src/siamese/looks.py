@@ -19,6 +19,7 @@ from siamese.images import canonical
 from siamese.progress import track
 from siamese.shapes import IMAGE_SHAPE
 
+LEAST_SIZE = (2 * IMAGE_SHAPE[1], 2 * IMAGE_SHAPE[0])  # width and height that a JPEG is decoded at, or more
 FILES_WORTH_A_PROCESS = 1000  # a process costs a second to start
 BYTES_WORTH_A_PROCESS = 25_000_000
 
@@ -85,10 +86,10 @@ def look_at(files: Sequence[Path], bytes: int, max_pixels: int) -> Looks:
 
 def look(file: Path, max_pixels: int) -> Look | None:
     """Reads and decodes one image; None where that fails: it was damaged or taken away since the catalog read it."""
-    image = opened(file, max_pixels, (2 * IMAGE_SHAPE[1], 2 * IMAGE_SHAPE[0]))
+    image = opened(file, max_pixels, LEAST_SIZE)
     if image is None:
         return None
-    grey = np.asarray(image.convert("L").resize((IMAGE_SHAPE[1], IMAGE_SHAPE[0]), Image.Resampling.BILINEAR))
+    grey = in_grey(image)
     return Look(
         likeness.perceptual_hash(grey),
         likeness.small_picture(grey),
@@ -96,6 +97,11 @@ def look(file: Path, max_pixels: int) -> Look | None:
         quality.contrast(grey),
         quality.sharpness(grey),
     )
+
+
+def in_grey(image: Image.Image) -> np.ndarray:
+    """What is looked at: uint8 [100, 100]."""
+    return np.asarray(image.convert("L").resize((IMAGE_SHAPE[1], IMAGE_SHAPE[0]), Image.Resampling.BILINEAR))
 
 
 def opened(file: Path, max_pixels: int, least: tuple[int, int]) -> Image.Image | None:
@@ -107,12 +113,16 @@ def opened(file: Path, max_pixels: int, least: tuple[int, int]) -> Image.Image |
         least: width and height; a JPEG of twice as much or more is decoded at a half, a quarter or an eighth.
     """
     try:
-        data = canonical(file.read_bytes(), max_pixels)
-        with warnings.catch_warnings(action="ignore"):  # of odd metadata, which nobody looks at here
-            kind = PngImageFile if data.startswith(b"\x89PNG") else JpegImageFile
-            image: Image.Image = kind(BytesIO(data))
-            image.draft(None, least)
-            image.load()
-            return image
+        return decoded(canonical(file.read_bytes(), max_pixels), least)
     except Exception:  # Pillow raises a dozen kinds
         return None
+
+
+def decoded(data: bytes, least: tuple[int, int]) -> Image.Image:
+    """The same from bytes, as `canonical` gives them. Raises what Pillow raises."""
+    with warnings.catch_warnings(action="ignore"):  # of odd metadata, which nobody looks at here
+        kind = PngImageFile if data.startswith(b"\x89PNG") else JpegImageFile
+        image: Image.Image = kind(BytesIO(data))
+        image.draft(None, least)
+        image.load()
+        return image

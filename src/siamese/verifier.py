@@ -36,6 +36,10 @@ class Verifier:
         """Stored pixels, uint8 [images, 100, 100, 3], to embeddings, float32 [images, 4096]. All at once."""
         return np.asarray(self._servable.embed_pixels(pixels))
 
+    def pixels(self, images: Sequence[bytes]) -> np.ndarray:
+        """Encoded images, as `read_image` gives them, to stored pixels, uint8 [images, 100, 100, 3]."""
+        return np.asarray(self._servable.transform.pixels(np.array(images, dtype=object)))
+
     def embed_transformed(self, images: np.ndarray) -> np.ndarray:
         """Images as the transform gives them, float32 [images, 100, 100, 3], to embeddings, float32 [images, 4096]."""
         return np.asarray(self._servable.embed_image(images))
