@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,36 +13,28 @@ import numpy as np
 import siamese
 from siamese.images.png import png_bytes
 
-NAME = "model"  # of the logged model, among the outputs of its run
 REQUIRED = ("mlflow", "numpy", "pandas", "pillow", "tensorflow")  # what siamese.served_model and all it imports need
 
 
-def log(model_folder: Path, threshold_file: Path, max_pixels: int, run_id: str, tags: Mapping[str, str]) -> str:
-    """Logs the model to its run; complete when this returns, and not registered.
+def save(model_folder: Path, threshold_file: Path, max_pixels: int, folder: Path, origin: Any) -> None:
+    """Writes the model as MLflow keeps it into the new folder `folder`, and sees that it loads and answers.
 
     Args:
         model_folder: what step `train` wrote.
         threshold_file: what step `evaluate` wrote.
         max_pixels: an image of more is refused.
-        tags: of the logged model.
-
-    Returns:
-        The logged model's id.
+        origin: an `mlflow.models.Model` that names run and logged model.
     """
     import mlflow
-    from mlflow.models import Model
 
     from siamese.served_model import MAX_PIXELS
 
     package = Path(siamese.__file__).parent
     paths = sys.path
     try:
-        info = Model.log(
-            None,
-            flavor=mlflow.pyfunc,
-            name=NAME,
-            run_id=run_id,
-            tags=dict(tags),
+        mlflow.pyfunc.save_model(
+            str(folder),
+            mlflow_model=origin,
             python_model=str(package / "served_model.py"),
             code_paths=[str(package)],
             artifacts={"servable": str(model_folder / "servable"), "threshold": str(threshold_file)},
@@ -51,9 +43,11 @@ def log(model_folder: Path, threshold_file: Path, max_pixels: int, run_id: str, 
             input_example=example(),
             pip_requirements=requirements(),
         )
+        mlflow.pyfunc.load_model(str(folder)).predict(example())
     finally:
-        sys.path = paths  # MLflow loads what it has written, to try the example, and leaves its folder in front
-    return str(info.model_id)
+        sys.path = paths  # MLflow puts the code of what it loads in front
+    for cache in list(folder.rglob("__pycache__")):
+        shutil.rmtree(cache)
 
 
 def requirements() -> list[str]:

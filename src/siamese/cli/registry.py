@@ -2,8 +2,65 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from siamese import places
+from siamese.cli.options import AsJson, ParamsFile, Settings, answer
+from siamese.cli.steps import Catalog, Model, Threshold
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
+    app.command(rich_help_panel="Pipeline steps")(register)
+    app.command(rich_help_panel="Questions")(lineage)
+
+
+def register(
+    model_folder: Model = places.MODEL,
+    threshold_file: Threshold = places.THRESHOLD,
+    metrics_file: Annotated[Path, typer.Option("--metrics", help="Figures of the test split.")] = places.METRICS,
+    plots_folder: Annotated[Path, typer.Option("--plots", help="Curves, as CSV.")] = places.PLOTS,
+    report_file: Annotated[Path, typer.Option("--report", help="The report, one HTML file.")] = places.REPORT,
+    catalog_file: Catalog = places.CATALOG,
+    run_file: Annotated[Path, typer.Option("--run", help="Names the run that trained the model.")] = places.RUN,
+    params_file: ParamsFile = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the trained model a version of the registered model, the challenger; nothing if it is one already."""
+    from siamese import register as step
+    from siamese.params import load
+
+    params = load(params_file, settings or [])
+    files = (model_folder, threshold_file, metrics_file, plots_folder, report_file, catalog_file, run_file)
+    registered = step.run(*files, params)
+    answer(registered.as_dict(), step.to_text(registered), as_json)
+
+
+def lineage(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS.", show_default="the champion"),
+    ] = None,
+    save_params: Annotated[
+        Path | None, typer.Option("--save-params", metavar="FILE", help="Write its parameters as a params.yaml.")
+    ] = None,
+    params_file: ParamsFile = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell which data, code and parameters a registered model came from, and the commands that make it again."""
+    from siamese import lineage as question
+    from siamese.params import load
+    from siamese.registry import CHAMPION, SCHEME
+
+    reference = model or f"{SCHEME}{load(params_file, settings or []).registry.name}@{CHAMPION}"
+    if save_params:
+        question.save_params(reference, save_params)
+        answer({"params": str(save_params)}, f"lineage: wrote {save_params}", as_json)
+        return
+    found = question.lineage(reference)
+    answer(found.as_dict(), question.to_text(found), as_json)

@@ -1,0 +1,164 @@
+"""Where a model came from, by the registry and its run alone: data, code, parameters; and how to make it again."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from siamese import places
+from siamese.errors import InputError
+from siamese.files import whole_file
+from siamese.registry import Registry, Version, resolve
+from siamese.tracking.server import reached, shown, tracking_uri
+
+PARAMS = "training/params.yaml"  # artifact of a run
+UNVERSIONED = "catalog:"  # begins a digest of data that DVC doesn't know
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What a model came from. What isn't known is an empty text.
+
+    Attributes:
+        model, aliases: the version, and what it is now.
+        run, training: ids of the tracking run and of the training.
+        data_path, data_hash: the image folder, from the project's, and DVC's hash of it.
+        git_commit, git_dirty, git_remote: the code; dirty: changed since that commit.
+        siamese: the library's version.
+        parameters: every parameter by its dotted key; empty where the run was deleted.
+        warnings: what stands against making it again, one line each.
+        commands: what makes it again, in one shell.
+    """
+
+    model: str
+    aliases: tuple[str, ...]
+    run: str
+    training: str
+    data_path: str
+    data_hash: str
+    git_commit: str
+    git_dirty: bool
+    git_remote: str
+    siamese: str
+    parameters: Mapping[str, str]
+    warnings: tuple[str, ...]
+    commands: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def lineage(reference: str) -> Lineage:
+    """The lineage of `models:/NAME/VERSION` or `models:/NAME@ALIAS`.
+
+    Raises:
+        InputError: there is no such model, or the registry can't be used.
+    """
+    registry, version = resolve(reference)
+    return trace(version, _parameters(registry, version), shown(tracking_uri()))
+
+
+def trace(version: Version, parameters: Mapping[str, str], server: str) -> Lineage:
+    """The lineage that a version's tags and its run's parameters tell.
+
+    Args:
+        server: the tracking server's address, as commands may have it.
+    """
+    tags = {name.removeprefix("siamese."): value for name, value in version.tags.items()}
+    return Lineage(
+        model=version.uri,
+        aliases=version.aliases,
+        run=version.run_id,
+        training=tags.get("training", ""),
+        data_path=tags.get("data.path", ""),
+        data_hash=tags.get("data.hash", ""),
+        git_commit=tags.get("git.commit", ""),
+        git_dirty=tags.get("git.dirty") == "true",
+        git_remote=tags.get("git.remote", ""),
+        siamese=tags.get("version", ""),
+        parameters=dict(parameters),
+        warnings=tuple(_warnings(tags, parameters)),
+        commands=tuple(_commands(version, tags, server)) if tags.get("git.commit") else (),
+    )
+
+
+def save_params(reference: str, params_file: Path) -> None:
+    """Writes the parameters that a model was trained with, as its training read them.
+
+    Raises:
+        InputError: there is no such model, its run doesn't have them, or the registry can't be used.
+    """
+    registry, version = resolve(reference)
+    with tempfile.TemporaryDirectory() as below:
+        got = registry.artifact(version, PARAMS, Path(below))
+        if got is None:
+            raise InputError(f"the run of {version.uri} holds no {PARAMS}: its parameters can't be had as a file")
+        with whole_file(params_file) as beside:
+            beside.write_bytes(got.read_bytes())
+
+
+def to_text(found: Lineage) -> str:
+    """The lineage for a person to read."""
+    dirty = " and changes that were not committed" if found.git_dirty else ""
+    lines = [
+        ("model", f"{found.model} {', '.join(found.aliases)}".rstrip()),
+        ("run", found.run),
+        ("training", found.training or "not recorded"),
+        (
+            "data",
+            f"{found.data_path}, hash {found.data_hash}" if found.data_hash else found.data_path or "not recorded",
+        ),
+        ("code", f"git commit {found.git_commit}{dirty}" if found.git_commit else "no git commit recorded"),
+        ("siamese", found.siamese or "not recorded"),
+        *(("parameter", f"{key} = {value}") for key, value in sorted(found.parameters.items())),
+        *(("warning", warning) for warning in found.warnings),
+    ]
+    text = [f"{name:<11}{value}" for name, value in lines]
+    if found.commands:
+        place = "" if found.git_remote else " in a clone of the project"
+        text += ["", f"What makes it again{place}, to the same bits on the same kind of machine:", "", *found.commands]
+    return "\n".join(text)
+
+
+def _parameters(registry: Registry, version: Version) -> dict[str, str]:
+    from mlflow.exceptions import MlflowException
+
+    with reached():
+        try:
+            return dict(registry.client.get_run(version.run_id).data.params)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return {}
+
+
+def _warnings(tags: Mapping[str, str], parameters: Mapping[str, str]) -> Iterator[str]:
+    if not tags.get("git.commit"):
+        yield "no git commit was recorded: the code of that time can't be had"
+    if tags.get("git.dirty") == "true":
+        yield "files had changes that were not committed: only the parameters among them were kept"
+    data = tags.get("data.hash", "")
+    if not data or data.startswith(UNVERSIONED):
+        yield f"DVC did not know {tags.get('data.path', 'the data')}: put the same images there yourself"
+    if not parameters:
+        yield "its run is gone: the parameters are not known"
+
+
+def _commands(version: Version, tags: Mapping[str, str], server: str) -> Iterator[str]:
+    folder = f"{version.name}-{version.number}"
+    if tags.get("git.remote"):
+        yield f"git clone {shlex.quote(tags['git.remote'])} {folder}"
+        yield f"cd {folder}"
+    yield f"git checkout {tags['git.commit']}"
+    yield "make setup"
+    yield "source .venv/bin/activate"
+    yield f"MLFLOW_TRACKING_URI={shlex.quote(server)} siamese lineage {version.uri} --save-params params.yaml"
+    path, data = tags.get("data.path", ""), tags.get("data.hash", UNVERSIONED)
+    if not data.startswith(UNVERSIONED) and Path(path) != places.SAMPLE:  # which `dvc repro` draws
+        yield f"dvc pull {shlex.quote(path)}"
+    yield "dvc repro"

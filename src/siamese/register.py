@@ -1,0 +1,269 @@
+"""Step `register`: a trained and measured model in; a version of the registered model out, the new challenger.
+
+Nothing is registered twice: weights and threshold make the model. The order makes an interruption harmless: figures,
+reports and model go to the run that trained it, and the version appears last, when all files are there. Run again, the
+step goes on with what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siamese import card, data_page, figures, model_files
+from siamese.errors import InputError
+from siamese.inspect import look, report, survey
+from siamese.lock import Lock
+from siamese.params import Params
+from siamese.progress import say
+from siamese.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
+from siamese.tables import read_table
+from siamese.threshold import threshold_of
+from siamese.tracking.facts import flat_params
+from siamese.tracking.server import is_local, reached, shown, tracking_uri
+from siamese.weights import model_digest, weights_digest
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel, Run
+
+SAME = "siamese.model"  # tag: digest of weights and threshold
+DECIDED = ("siamese.promoted.at", "siamese.refused.at")  # tags of a version that was a challenger once
+DATA_REPORT, CARD, EVALUATION = "data/report.html", "card.md", "evaluation"
+NAME = "model"  # of the logged model
+SAME_FIGURE = 1e-6  # metrics.json is rounded to six decimals
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What `run` answers: the version, its run, and whether it was made now."""
+
+    version: Version
+    new: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"new": self.new, "uri": self.version.uri, **asdict(self.version)}
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A model with its figures, which were found to belong together.
+
+    Attributes:
+        model_folder, threshold_file: its files.
+        threshold, metrics: content of threshold.json and metrics.json.
+        digest: what makes it the same model as another.
+    """
+
+    model_folder: Path
+    threshold_file: Path
+    threshold: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    digest: str
+
+
+def run(
+    model_folder: Path,
+    threshold_file: Path,
+    metrics_file: Path,
+    plots_folder: Path,
+    report_file: Path,
+    catalog_file: Path,
+    run_file: Path,
+    params: Params,
+) -> Registered:
+    """Registers the model, unless it is registered already.
+
+    Args:
+        model_folder, run_file: what step `train` wrote.
+        threshold_file, metrics_file, plots_folder, report_file: what step `evaluate` wrote.
+        catalog_file: what step `catalog` wrote; the data report is made if the data folder still holds these images.
+
+    Raises:
+        InputError: the files don't belong together, one is missing, or the tracking server can't be used.
+    """
+    evaluated = read(model_folder, threshold_file, metrics_file)
+    registry = Registry(params.registry.name)
+    known = _registered(registry, evaluated.digest)
+    if known:
+        return Registered(_challenging(registry, known), new=False)
+
+    from siamese.tracking.sync import ensure_run
+
+    run_id = ensure_run(run_file, params)
+    with reached():
+        its_run = registry.client.get_run(run_id)
+    logged = [(EVALUATION, file) for file in (metrics_file, threshold_file, report_file)]
+    logged += [(f"{EVALUATION}/plots", file) for file in sorted(plots_folder.glob("*.csv"))]
+    model = _logged_model(registry.client, its_run, evaluated.digest)
+    _log_evaluation(registry.client, its_run, model.model_id, evaluated, logged, params)
+    _log_data_report(registry.client, its_run, catalog_file, params)
+    say("logging the model")
+    _log_files(registry.client, its_run, model, evaluated, params.data.max_pixels)
+    tags = version_tags(evaluated, its_run.data.tags)
+    with Lock(registry, "siamese register"):  # two that register the same model at once make one version
+        known = _registered(registry, evaluated.digest)
+        if known is None:
+            made = registry.add(f"models:/{model.model_id}", run_id, tags, model.model_id)
+        return Registered(_challenging(registry, known or made), new=known is None)
+
+
+def read(model_folder: Path, threshold_file: Path, metrics_file: Path) -> Evaluated:
+    """The model and its figures.
+
+    Raises:
+        InputError: one is missing, or they are of different models.
+    """
+    if not (model_folder / "servable/saved_model.pb").exists():
+        raise InputError(f"{model_folder}: no trained model here: run `siamese train` first, or name its folder")
+    value = threshold_of(threshold_file, None)
+    threshold = json.loads(threshold_file.read_text(encoding="utf-8"))
+    metrics = figures.read(metrics_file)
+    weights = weights_digest(model_folder)
+    if threshold.get("weights") != weights:
+        raise InputError(f"{threshold_file} is not of the model in {model_folder}: run `siamese evaluate` again")
+    if any(abs(ours - theirs) > SAME_FIGURE for ours, theirs in _twice(threshold, metrics)):
+        raise InputError(
+            f"{metrics_file} and {threshold_file} are of different evaluations: run `siamese evaluate` again"
+        )
+    return Evaluated(model_folder, threshold_file, threshold, metrics, model_digest(weights, value))
+
+
+def to_text(registered: Registered) -> str:
+    """What was registered, and how to look at it and to use it."""
+    version, uri = registered.version, tracking_uri()
+    state = f", {', '.join(version.aliases)}" if version.aliases else ""
+    said = f"registered {version.uri}{state}" if registered.new else f"registered already: {version.uri}{state}"
+    look_at = f"mlflow ui --backend-store-uri {shown(uri)}" if is_local(uri) else shown(uri)
+    return "\n".join(
+        [
+            said,
+            f"look at it    {look_at}",
+            f"ask about it  siamese lineage {version.uri}",
+            "promote it    siamese promote",
+            f"use it        siamese verify A B --model {version.uri}",
+            f"serve it      mlflow models serve --model-uri {version.uri} --env-manager local",
+        ]
+    )
+
+
+def version_tags(evaluated: Evaluated, run_tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags of a version: what it is, how well it does, and of its run's tags those that say where it came from."""
+    metrics = evaluated.metrics
+    tags = {name: value for name, value in run_tags.items() if name.startswith("siamese.")}
+    tags |= {SAME: evaluated.digest, "siamese.threshold": repr(evaluated.threshold["threshold"])}
+    for name, value in metrics["test"].items():
+        ends = {"": value, ".low": metrics["test_low"].get(name), ".high": metrics["test_high"].get(name)}
+        tags |= {f"siamese.test.{name}{end}": repr(found) for end, found in ends.items() if found is not None}
+    return tags
+
+
+def numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers of nested mappings by dotted name, such as test.eer; what has no value is left out."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float):
+            yield prefix + name, float(value)
+
+
+def _twice(threshold: Mapping[str, Any], metrics: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
+    """What both files of one evaluation say."""
+    validation = metrics["validation"]
+    yield threshold["threshold"], metrics["threshold"]
+    yield threshold["false_accept_rate"], validation["false_accept_rate"]
+    yield 1 - threshold["false_reject_rate"], validation["recall"]
+
+
+def _registered(registry: Registry, digest: str) -> Version | None:
+    return registry.with_tag(SAME, digest)
+
+
+def _challenging(registry: Registry, version: Version) -> Version:
+    """Makes the newest version the challenger, unless something was decided about it already."""
+    decided = set(DECIDED) & version.tags.keys() or {CHAMPION, PREVIOUS, CHALLENGER} & set(version.aliases)
+    if decided or version.number != registry.versions()[0].number:
+        return version
+    registry.point(CHALLENGER, version.number)
+    return registry.version(version.number)
+
+
+def _log_evaluation(
+    client: MlflowClient,
+    its_run: Run,
+    model_id: str,
+    evaluated: Evaluated,
+    logged: list[tuple[str, Path]],
+    params: Params,
+) -> None:
+    from mlflow.entities import Metric
+
+    run_id, has = its_run.info.run_id, its_run.data.metrics
+    parameters = flat_params(params) | its_run.data.params
+    text = card.render(
+        evaluated.metrics, evaluated.threshold, parameters, its_run.data.tags, run_id, params.registry.name
+    )
+    now = int(time.time() * 1000)
+    found = [(name, value) for name, value in numbers(evaluated.metrics) if has.get(name) != value]
+    with reached():
+        client.log_batch(run_id, metrics=[Metric(name, value, now, 0, model_id) for name, value in found])
+        for folder, file in logged:
+            client.log_artifact(run_id, str(file), folder)
+        client.log_text(run_id, text, CARD)
+
+
+def _log_data_report(client: MlflowClient, its_run: Run, catalog_file: Path, params: Params) -> None:
+    """The report of `siamese inspect --html`, if there is none yet and the data is still what was trained on."""
+    run_id, folder = its_run.info.run_id, Path(params.data.path)
+    with reached():
+        there = {one.path for one in client.list_artifacts(run_id, Path(DATA_REPORT).parent.as_posix())}
+    if DATA_REPORT in there:
+        return
+    if not folder.is_dir():
+        say(f"no data report: {folder} is not here")
+        return
+    seen = survey(folder, params.catalog, params.data.max_pixels)
+    if set(seen.images["image_id"]) != set(read_table(catalog_file, ["image_id"])["image_id"]):
+        say(f"no data report: {folder} no longer holds the images of {catalog_file}")
+        return
+    odd = look(seen, params.data.max_pixels)
+    page = data_page.render(report(seen, odd), seen, odd, params)
+    with reached():
+        client.log_text(run_id, page, DATA_REPORT)
+
+
+def _logged_model(client: MlflowClient, its_run: Run, digest: str) -> LoggedModel:
+    """The logged model of this run: complete, begun by a call that was interrupted, or just begun."""
+    from mlflow.entities import LoggedModelStatus
+
+    run_id, experiment = its_run.info.run_id, its_run.info.experiment_id
+    with reached():
+        of_run = f"source_run_id = '{run_id}' AND tags.`{SAME}` = '{digest}'"
+        begun = list(client.search_logged_models([experiment], filter_string=of_run))
+        if begun:
+            return min(begun, key=lambda one: one.status != LoggedModelStatus.READY)
+        return client.create_logged_model(experiment, NAME, run_id, {SAME: digest}, its_run.data.params)
+
+
+def _log_files(client: MlflowClient, its_run: Run, model: LoggedModel, evaluated: Evaluated, max_pixels: int) -> None:
+    """The files of the logged model, unless it is complete."""
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+    from mlflow.models import Model
+
+    if model.status == LoggedModelStatus.READY:
+        return
+    run_id, model_id = its_run.info.run_id, model.model_id
+    origin = Model(artifact_path=model.artifact_location, run_id=run_id, model_uuid=model_id, model_id=model_id)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / NAME
+        model_files.save(evaluated.model_folder, evaluated.threshold_file, max_pixels, folder, origin)
+        with reached():
+            client.log_model_artifacts(model_id, str(folder))
+            client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+            client.finalize_logged_model(model_id, LoggedModelStatus.READY)
