@@ -2,8 +2,44 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from siamese import places
+from siamese.cli.options import ParamsFile, Settings
+from siamese.cli.use import OwnThreshold
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
+    app.command(rich_help_panel="A model in use")(serve)
+
+
+def serve(
+    model: Annotated[str, typer.Option("--model", help="Model folder, or models:/NAME@ALIAS of the registry.")] = str(
+        places.MODEL
+    ),
+    threshold_file: Annotated[
+        Path | None,
+        typer.Option("--threshold-file", help="The threshold chosen.", show_default="the model's own"),
+    ] = None,
+    threshold: OwnThreshold = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: all of this machine's.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: a free one.")] = 8000,
+    log: Annotated[
+        Path | None,
+        typer.Option("--log", help="Append each prediction to this file, without images.", show_default="none"),
+    ] = None,
+    access_log: Annotated[bool, typer.Option("--access-log", help="Print a line of JSON for each request.")] = False,
+    params_file: ParamsFile = None,
+    settings: Settings = None,
+) -> None:
+    """Answer over HTTP which images show the same identity, until stopped by SIGTERM or Ctrl-C."""
+    from siamese.params import load
+    from siamese.serving import server
+
+    params = load(params_file, settings or [])
+    limits, max_pixels = params.serve, params.data.max_pixels
+    server.run(model, threshold_file, threshold, host, port, log, access_log, limits, max_pixels)

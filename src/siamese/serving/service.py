@@ -1,0 +1,123 @@
+"""What the routes ask: images embedded in batches with those of other requests, compared, and logged. Knows no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from siamese.images import Rejected, canonical, check
+from siamese.params import ServeParams
+from siamese.pool import available
+from siamese.serving.batcher import Batcher, together
+from siamese.serving.metrics import Metrics
+from siamese.serving.model import Model
+from siamese.serving.predictions import Log, Prediction, Statistics, statistics_of
+from siamese.serving.refusals import Refused
+from siamese.verify import Verdict
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    pixels: np.ndarray  # uint8 [100, 100, 3]
+    statistics: Statistics | None
+
+
+class Service:
+    """A model at work. `model` is None until it's loaded."""
+
+    def __init__(self, limits: ServeParams, max_pixels: int, metrics: Metrics, log: Log | None) -> None:
+        self.limits = limits
+        self.model: Model | None = None
+        self._max_pixels = max_pixels
+        self._log = log
+        self._workers = ThreadPoolExecutor(available(), "worker")
+        self._batcher = Batcher(self._embed, limits.batch, limits.wait_ms / 1000, limits.queue, metrics.batch_embedded)
+        metrics.watch_queue(lambda: self._batcher.held)
+
+    def loaded(self) -> Model:
+        """The model.
+
+        Raises:
+            Refused: it's still being loaded.
+        """
+        if self.model is None:
+            raise Refused(503, "loading", "the model is being loaded: ask again in some seconds", retry_after=1)
+        return self.model
+
+    def places(self) -> AbstractContextManager[Callable[[int], None]]:
+        """Gives a function that takes places in the queue for so many images, until the block ends; it raises
+        `siamese.serving.batcher.Full`."""
+        return self._batcher.places()
+
+    async def run(self) -> None:
+        """Does what is asked, until cancelled."""
+        try:
+            await self._batcher.run()
+        finally:
+            self._workers.shutdown(wait=False, cancel_futures=True)
+
+    async def verify(self, request_id: str, anchor: bytes, other: bytes) -> Verdict:
+        """Compares two image files' bytes, and logs the answer.
+
+        Raises:
+            Refused: an image can't be taken.
+        """
+        model = self.loaded()
+        images = await self._decoded({"anchor": anchor, "other": other}, with_statistics=self._log is not None)
+        embeddings = await self._batcher.embed(np.stack([image.pixels for image in images]))
+        found = (await self.in_thread(model.verifier.score, embeddings[:1], embeddings[1:]))[0]
+        verdict = Verdict(bool(found >= np.float32(model.threshold)), float(found), model.threshold)
+        if self._log:
+            seen = [image.statistics for image in images if image.statistics]
+            said = verdict.score, verdict.threshold, verdict.same
+            self._log.add(Prediction(time.time(), request_id, str(model), *said, *seen))
+        return verdict
+
+    async def embed(self, images: Sequence[bytes]) -> np.ndarray:
+        """Embeddings, float32 [images, 4096], of image files' bytes.
+
+        Raises:
+            Refused: an image can't be taken.
+        """
+        named = {f"images[{number}]": image for number, image in enumerate(images)}
+        decoded = await self._decoded(named, with_statistics=False)
+        return await self._batcher.embed(np.stack([image.pixels for image in decoded]))
+
+    async def in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """Calls a function outside of the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
+
+    async def _decoded(self, images: Mapping[str, bytes], with_statistics: bool) -> list[_Decoded]:
+        # Decoded at once to 30 kB each: what waits in the queue is small, however large the images were.
+        return await together(
+            self.in_thread(self._decode, name, data, with_statistics) for name, data in images.items()
+        )
+
+    def _decode(self, name: str, data: bytes, with_statistics: bool) -> _Decoded:
+        try:
+            info = check(data, self._max_pixels)
+            encoded = canonical(data, self._max_pixels)
+        except Rejected as reason:
+            raise Refused(400, str(reason).partition(":")[0], f"{name}: {reason}") from None
+        pixels = self._pixels(name, info.format, encoded)
+        return _Decoded(pixels, statistics_of(info, encoded) if with_statistics else None)
+
+    def _pixels(self, name: str, format: str, encoded: bytes) -> np.ndarray:
+        from tensorflow.errors import InvalidArgumentError
+
+        try:
+            return self.loaded().verifier.pixels([encoded])[0]
+        except InvalidArgumentError:  # what `check` let pass, and TensorFlow doesn't
+            raise Refused(400, f"damaged {format}", f"{name}: damaged {format}: can't be decoded") from None
+
+    def _embed(self, pixels: np.ndarray) -> np.ndarray:
+        return self.loaded().verifier.embed(pixels)
