@@ -173,7 +173,7 @@ class ServeParams(Section):
 
     batch: int = Field(ge=1, le=1024)
     wait_ms: float = Field(ge=0, le=1000)
-    queue: int = Field(ge=1)
+    queue: int = Field(ge=2)
     max_bytes: int = Field(ge=1)
     seconds: AboveZero
 
@@ -183,6 +183,7 @@ class DriftParams(Section):
 
     significance: OpenShare
     min_effect: Share
+    size_tolerance: Share
     permutations: int = Field(ge=100)
     images: int = Field(ge=10)
     seed: Seed

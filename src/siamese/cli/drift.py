@@ -2,8 +2,76 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from siamese import places
+from siamese.cli.options import AsJson, ParamsFile, Settings, answer
+from siamese.cli.steps import Images
+from siamese.cli.use import AnyModel
+from siamese.errors import ExitCode
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
+    app.command(rich_help_panel="A model in use")(drift)
+
+
+def drift(
+    new_data: Annotated[
+        Path, typer.Argument(metavar="NEW_DATA", help="Folder of images, or the log of `siamese serve`.")
+    ],
+    model: AnyModel = str(places.MODEL),
+    catalog_file: Annotated[
+        Path | None,
+        typer.Option("--catalog", help="Catalog that it was trained on.", show_default="the model's own"),
+    ] = None,
+    images_folder: Images = places.IMAGES,
+    flat: Annotated[bool, typer.Option("--flat", help="Subfolders of NEW_DATA are no identities.")] = False,
+    params_file: ParamsFile = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> int:
+    """Tell whether new images differ from those trained on: exit code 4 where retraining is advised, else 0."""
+    from siamese import drift as question
+    from siamese import models
+    from siamese.params import load
+    from siamese.stored import StoredImages
+
+    params = load(params_file, settings or [])
+    if new_data.is_file():
+        from siamese.serving import predictions
+
+        log = predictions.read(new_data)  # before the model, as a wrong path is told at once
+        found = question.of_log(
+            log, _catalog(model, catalog_file), StoredImages(images_folder), params.drift, str(new_data)
+        )
+    else:
+        from siamese.catalog import detect_layout
+
+        detect_layout(new_data)
+        catalog, images = _catalog(model, catalog_file), StoredImages(images_folder)
+        verifier = models.find(model).load()
+        found = question.of_folder(new_data, flat, catalog, images, verifier, params.drift, params.data.max_pixels)
+    answer(found.as_dict(), question.to_text(found), as_json)
+    return ExitCode.RETRAIN if found.retrain else ExitCode.DONE
+
+
+def _catalog(model: str, catalog_file: Path | None) -> pd.DataFrame:
+    """The catalog given; else, of a version of the registry, its run's; else the one of the last `siamese catalog`."""
+    from siamese import drift as question
+    from siamese import registry
+
+    if catalog_file is None and model.startswith(registry.SCHEME):
+        versions, version = registry.resolve(model)
+        with TemporaryDirectory() as scratch:
+            of_run = versions.artifact(version, registry.CATALOG, Path(scratch))
+            if of_run:
+                return question.read_catalog(of_run)
+    return question.read_catalog(catalog_file or places.CATALOG)
