@@ -7,19 +7,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Self
-from zipfile import BadZipFile
 
 import numpy as np
 
 from model.data import Data
-from siamese import params
+from siamese import models, params
 from siamese.errors import InputError
 from siamese.files import whole_file
 from siamese.params import TrainParams
-from siamese.verifier import Verifier
 
 if TYPE_CHECKING:
     from siamese.measured import Measured
+    from siamese.verifier import Verifier
 
 TRAINED = Path("trained")
 
@@ -47,9 +46,9 @@ class Model:
         Raises:
             InputError: there is none, or it can't be loaded.
         """
-        file = _saved_file(Path(compiled_model_path))
+        file = models.saved_file(Path(compiled_model_path))
         model = cls()
-        model._load(file)
+        model.compiled_model, model._verifier = models.load_saved(file)
         return model
 
     def build_model(self) -> None:
@@ -88,7 +87,7 @@ class Model:
             data.folder / "checkpoints",
         )
         if wrote:  # of several workers, the chief alone has the model
-            self._load(model_folder / "siamese.keras")
+            self.compiled_model, self._verifier = models.load_saved(model_folder / "siamese.keras")
 
     def evaluate(self, data: Data | None = None) -> float | None:
         """Measures on the test split, at the threshold chosen on the validation split; prints and gives the precision.
@@ -172,22 +171,6 @@ class Model:
         images = StoredImages(data.images_folder)
         return measure(data.catalog_file, data.pairs_file, images, verifier, self.params.evaluate)
 
-    def _load(self, file: Path) -> None:
-        from siamese.backend import tensorflow
-
-        tensorflow()
-        import keras
-
-        from siamese.servable import Servable
-        from siamese.transform import Transform
-
-        try:
-            network = keras.saving.load_model(file, compile=False)
-            servable = Servable(network, Transform.unstandardised())
-        except (OSError, ValueError, TypeError, KeyError, BadZipFile) as error:
-            raise InputError(f"{file}: damaged, or not a model that save_compiled_model wrote: name another") from error
-        self.compiled_model, self._verifier = network, Verifier(servable)
-
     def _network_for(self, what: str) -> Any:
         if self.compiled_model is None:
             raise InputError(f"{what}: no network yet: call build_model() first, or Model.from_trained(path)")
@@ -197,16 +180,3 @@ class Model:
         if self._verifier is None:
             raise InputError(f"{what}: not trained yet: call build_model() and train(), or Model.from_trained(path)")
         return self._verifier
-
-
-def _saved_file(path: Path) -> Path:
-    """The file to load: `path`, or in a folder the one of its name, or the only one."""
-    there = sorted(path.glob("*.keras"))
-    of_its_name = path / f"{path.resolve().name}.keras"
-    file = of_its_name if of_its_name in there else there[0] if len(there) == 1 else path
-    if not file.is_file():
-        found = f"{len(there)} models are here" if there else "no trained model here"
-        raise InputError(f"{path}: {found}: name a file that save_compiled_model wrote, such as trained/trained.keras")
-    if (file.parent / "servable").exists():
-        raise InputError(f"{file}: is a model of `siamese train`: use `siamese verify`, or siamese.verifier.Verifier")
-    return file

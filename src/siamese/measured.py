@@ -6,7 +6,7 @@ plain difference of pixels, judged on the same pairs by the same rule and the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,12 +89,9 @@ def measure_model(
     Raises:
         InputError: a pair names an unknown image, a split lacks positive or negative pairs, or a score is no number.
     """
-    _check(catalog, pairs)
-    by_identity = bool(catalog.identity.notna().all())
-    identity = catalog.set_index("image_id").identity
-    validation, test = (pairs[pairs.split == split].reset_index(drop=True) for split in ("validation", "test"))
-    test["anchor_identity"] = test.anchor_id.map(identity)
-    test["other_identity"] = test.other_id.map(identity)
+    check(catalog, pairs, ("validation", "test"))
+    by_identity = knows_identities(catalog)
+    validation, test = (with_identities(catalog, pairs, split) for split in ("validation", "test"))
     known = catalog[(catalog.split == "test") & catalog.identity.notna()].sort_values("image_id")
     trials = _draw_trials(known, params)
 
@@ -159,6 +156,18 @@ def judge(
     )
 
 
+def knows_identities(catalog: pd.DataFrame) -> bool:
+    """Whether every image's identity is known; in role folders it isn't."""
+    return bool(catalog.identity.notna().all())
+
+
+def with_identities(catalog: pd.DataFrame, pairs: pd.DataFrame, split: str) -> pd.DataFrame:
+    """The pairs of a split, with the columns anchor_identity and other_identity, missing where unknown."""
+    identity = catalog.set_index("image_id").identity
+    chosen = pairs[pairs.split == split].reset_index(drop=True)
+    return chosen.assign(anchor_identity=chosen.anchor_id.map(identity), other_identity=chosen.other_id.map(identity))
+
+
 def resampled_units(test: pd.DataFrame, by_identity: bool) -> Units:
     """The identities of the test pairs or, where some are unknown, their images, known and unknown ones apart.
 
@@ -189,14 +198,19 @@ def count(catalog: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def _check(catalog: pd.DataFrame, pairs: pd.DataFrame) -> None:
+def check(catalog: pd.DataFrame, pairs: pd.DataFrame, splits: Sequence[str]) -> None:
+    """That the pairs are the catalog's, and that those of `splits` are of both labels.
+
+    Raises:
+        InputError: they aren't.
+    """
     there = pd.Index(catalog.image_id)
     unknown = ~(pairs.anchor_id.isin(there) & pairs.other_id.isin(there))
     if unknown.any():
         raise InputError(
             f"{int(unknown.sum())} of {len(pairs)} pairs name images that the catalog lacks: run `siamese pairs` again"
         )
-    for split in ("validation", "test"):
+    for split in splits:
         labels = pairs.label[pairs.split == split]
         if set(labels) != {0, 1}:
             raise InputError(

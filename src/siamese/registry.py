@@ -5,15 +5,17 @@ challenger: the version registered last. champion: the version in use. previous:
 
 from __future__ import annotations
 
+import fcntl
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese.errors import InputError
-from siamese.files import whole_folder
+from siamese.files import digest, whole_folder
 from siamese.tracking.server import connect, reached, shown, tracking_uri
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 SCHEME = "models:/"
-MODEL_CONTENT = ("servable", "threshold.json")  # what `fetch` gives, beside what MLflow itself wrote
+MODEL_CONTENT = ("servable", "threshold.json")  # what `fetch` gives
 CATALOG = "data/catalog.parquet"  # artifact of a model's run: which images trained it
 
 _REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))$")
@@ -53,23 +55,23 @@ class Version:
 
 
 class Registry:
-    """The versions of the registered model `name`."""
+    """The versions of the registered model `name`. Every method raises InputError where the server can't be used."""
 
     def __init__(self, name: str, client: MlflowClient | None = None) -> None:
-        """Connects to the tracking server, unless given a client of it.
-
-        Raises:
-            InputError: the server can't be used.
-        """
+        """Connects to the tracking server when something is asked of it, unless given a client of it."""
         self.name = name
-        self.client = client or connect()
+        self._client = client
+
+    @property
+    def client(self) -> MlflowClient:
+        """The client of the tracking server."""
+        self._client = self._client or connect()
+        return self._client
 
     def versions(self) -> list[Version]:
-        """All versions, the newest first; none where there is no such registered model.
-
-        Raises:
-            InputError: as `Registry`; so do all methods.
-        """
+        """All versions, the newest first; none where there is no such registered model."""
+        if self._no_file_yet():
+            return []
         with reached():
             found, page = [], None
             while page != "":
@@ -83,6 +85,8 @@ class Registry:
 
     def alias(self, alias: str) -> Version | None:
         """The version that an alias points to."""
+        if self._no_file_yet():
+            return None
         with reached():
             number = self._aliases().get(alias)
             return None if number is None else self.version(number)
@@ -141,26 +145,44 @@ class Registry:
             for key, value in tags.items():
                 self.client.set_model_version_tag(self.name, str(number), key, value)
 
+    def untag(self, number: int, key: str) -> None:
+        """Removes a tag of a version, if it is there."""
+        with reached():
+            self.client.delete_model_version_tag(self.name, str(number), key)
+
     def fetch(self, version: Version, below: Path) -> Path:
-        """The version's files as a model folder under `below`: `servable/` and `threshold.json`. Once fetched, kept."""
+        """The version's files as a model folder under `below`: `servable/` and `threshold.json`. Once fetched, kept.
+
+        Raises:
+            InputError: also where the version isn't what `siamese register` makes, or its files are gone.
+        """
         import mlflow
 
-        place = below / f"{version.name}-{version.number}-{version.run_id[:8]}"
-        if not all((place / name).exists() for name in MODEL_CONTENT):
-            with whole_folder(place, ["*"]) as beside:
-                with reached():
-                    got = mlflow.artifacts.download_artifacts(version.uri, dst_path=str(beside / "all"))
-                for name in MODEL_CONTENT:
-                    if not (Path(got) / "artifacts" / name).exists():
-                        raise InputError(f"{version.uri} holds no {name}: it isn't what `siamese register` makes")
-                    (Path(got) / "artifacts" / name).replace(beside / name)
-                shutil.rmtree(beside / "all")
+        # What a number means changes where a registered model is deleted and made anew; a source is one model's.
+        origin = digest([part.encode() for part in (version.source, version.run_id, str(version.created))])[:8]
+        place = below / f"{version.name}-{version.number}-{origin}"
+        with _one_process_at_a_time(below):
+            if not all((place / name).exists() for name in MODEL_CONTENT):
+                with whole_folder(place, ["*"]) as beside:
+                    with reached():
+                        server = self.client.tracking_uri
+                        everything = mlflow.artifacts.download_artifacts(
+                            version.uri, dst_path=str(beside / "all"), tracking_uri=server, registry_uri=server
+                        )
+                        got = Path(everything)
+                    for name in MODEL_CONTENT:
+                        if not (got / "artifacts" / name).exists():
+                            raise InputError(f"{version.uri} holds no {name}: it isn't what `siamese register` makes")
+                        (got / "artifacts" / name).replace(beside / name)
+                    shutil.rmtree(beside / "all")
         return place
 
     def artifact(self, version: Version, path: str, below: Path) -> Path | None:
         """A file of the version's run, under `below`; None where the run has none of that name."""
         from mlflow.exceptions import MlflowException
 
+        if not version.run_id:
+            return None
         below.mkdir(parents=True, exist_ok=True)
         with reached():
             folder = path.rpartition("/")[0]
@@ -171,6 +193,16 @@ class Registry:
                     raise
                 return None
             return Path(self.client.download_artifacts(version.run_id, path, str(below))) if path in there else None
+
+    def log_text(self, version: Version, text: str, path: str) -> None:
+        """Adds a file of this text to the artifacts of the version's run."""
+        with reached():
+            self.client.log_text(version.run_id, text, path)
+
+    def _no_file_yet(self) -> bool:
+        """Whether the registry would be a file that isn't there: a question must not make it."""
+        file = tracking_uri().removeprefix("sqlite:///")
+        return self._client is None and file != tracking_uri() and not Path(file).exists()
 
     def _aliases(self) -> dict[str, int]:
         from mlflow.exceptions import MlflowException
@@ -202,6 +234,14 @@ def resolve(reference: str) -> tuple[Registry, Version]:
             f"{reference}: {shown(tracking_uri())} has no such model or alias: `siamese models` lists what there is"
         )
     return registry, found
+
+
+@contextmanager
+def _one_process_at_a_time(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, if not before
+        yield
 
 
 def _version(found: Any, aliases: Mapping[str, int]) -> Version:

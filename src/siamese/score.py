@@ -7,28 +7,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from siamese import scores
+from siamese import models, scores
 from siamese.errors import InputError
 from siamese.files import whole_file
-from siamese.threshold import threshold_of
-from siamese.verifier import Verifier, read_image
+from siamese.verifier import read_image
 
 
 def score(
-    pairs_csv: Path, model_folder: Path, threshold_file: Path, own_threshold: float | None, max_pixels: int
+    pairs_csv: Path, model: str | Path, threshold_file: Path | None, own_threshold: float | None, max_pixels: int
 ) -> pd.DataFrame:
     """The pairs of `pairs_csv` with the columns score, float32, and same, bool, added. Each image is embedded once.
 
     Args:
         pairs_csv: columns anchor and other, paths from the working folder; further columns are kept.
-        model_folder, threshold_file, own_threshold, max_pixels: as in `siamese.verify.verify`.
+        model, threshold_file, own_threshold, max_pixels: as in `siamese.verify.verify`.
 
     Raises:
         InputError: the list, an image, the model or the threshold is missing or can't be used.
     """
     pairs = _read(pairs_csv)
-    threshold = threshold_of(threshold_file, own_threshold)
-    verifier = Verifier.load(model_folder)
+    model_found = models.find(model, threshold_file)
+    threshold = model_found.threshold(own_threshold)
+    verifier = model_found.load()
     names = pd.Index(pd.unique(pd.concat([pairs.anchor, pairs.other])))
     embeddings = scores.in_batches(
         lambda part: verifier.embed_encoded([read_image(Path(name), max_pixels) for name in names[part]]), len(names)

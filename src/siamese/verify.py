@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from siamese.threshold import threshold_of
-from siamese.verifier import Verifier, read_image
+from siamese import models
+from siamese.verifier import read_image
 
 
 @dataclass(frozen=True)
@@ -29,22 +29,29 @@ class Verdict:
 
 
 def verify(
-    a: Path, b: Path, model_folder: Path, threshold_file: Path, own_threshold: float | None, max_pixels: int
+    a: Path,
+    b: Path,
+    model: str | Path,
+    threshold_file: Path | None,
+    own_threshold: float | None,
+    max_pixels: int,
 ) -> Verdict:
     """Compares two image files.
 
     Args:
         a, b: images in any accepted format.
-        model_folder: what step `train` wrote.
-        threshold_file: what step `evaluate` wrote; not read where `own_threshold` is given.
+        model: which one, as `siamese.models.find` takes it.
+        threshold_file: what step `evaluate` or `calibrate` wrote; None: the one that belongs to the model.
+        own_threshold: a score, instead of a file.
         max_pixels: an image of more is refused.
 
     Raises:
         InputError: an image, the model or the threshold is missing or can't be used.
     """
     images = [read_image(file, max_pixels) for file in (a, b)]  # before the model: a wrong path is told at once
-    threshold = threshold_of(threshold_file, own_threshold)
-    verifier = Verifier.load(model_folder)
+    found = models.find(model, threshold_file)
+    threshold = found.threshold(own_threshold)
+    verifier = found.load()
     embeddings = verifier.embed_encoded(images)
     score = verifier.score(embeddings[:1], embeddings[1:])[0]
     return Verdict(bool(score >= np.float32(threshold)), float(score), threshold)

@@ -2,8 +2,91 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from siamese import places
+from siamese.cli.options import AsJson, ParamsFile, Settings, answer
+from siamese.cli.steps import Catalog, Images, Pairs
+from siamese.errors import ExitCode
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
+    for command in (models, promote, rollback):
+        app.command(rich_help_panel="The registry")(command)
+
+
+def models(params_file: ParamsFile = None, settings: Settings = None, as_json: AsJson = False) -> None:
+    """List the versions of the registered model: aliases, figures, who promoted them."""
+    from siamese import versions_table
+    from siamese.params import load
+    from siamese.registry import Registry
+
+    name = load(params_file, settings or []).registry.name
+    found = Registry(name).versions()
+    listed = [versions_table.as_dict(version) for version in found]
+    answer({"model": name, "versions": listed}, versions_table.to_text(name, found), as_json)
+
+
+def promote(
+    catalog_file: Catalog = places.CATALOG,
+    pairs_file: Pairs = places.PAIRS,
+    images_folder: Images = places.IMAGES,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what the gate says.")] = False,
+    report_file: Annotated[
+        Path | None, typer.Option("--report", help="Markdown to write: the gate's report.", show_default="none")
+    ] = None,
+    params_file: ParamsFile = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> int:
+    """Make the challenger champion, if the gate accepts it; exit code 3 if not."""
+    from siamese import promote as step
+    from siamese import promotion_report
+    from siamese.files import whole_file
+    from siamese.params import load
+    from siamese.progress import say
+    from siamese.registry import Registry
+
+    params = load(params_file, settings or [])
+    registry = Registry(params.registry.name)
+    done = step.run(registry, catalog_file, pairs_file, images_folder, places.MODELS, params.promote, dry_run)
+    version = f"version {done.challenger.number} of {registry.name}"
+    if done.result is None:
+        already = {"model": registry.name, "champion": done.challenger.number, "moved": False}
+        answer(already, f"{version} is champion already: nothing to do", as_json)
+        return ExitCode.DONE
+    report = promotion_report.as_dict(done.challenger, done.champion, done.result) | {"moved": done.moved}
+    if report_file:
+        with whole_file(report_file) as beside:
+            beside.write_text(promotion_report.to_markdown(report), encoding="utf-8")
+    for note in done.result.notes:
+        say(f"note: {note}")
+    verdict = done.result.verdict
+    if not verdict.accepted:
+        answer(report, "\n".join(f"{version} refused: {reason}" for reason in verdict.reasons), as_json)
+        return ExitCode.REFUSED
+    becomes = "is champion now" if done.moved else "would become champion"
+    instead = f", in place of version {done.champion.number}" if done.champion else ""
+    answer(report, f"{version} {becomes}{instead}: {report['in_words']}", as_json)
+    return ExitCode.DONE
+
+
+def rollback(
+    why: Annotated[str, typer.Option("--why", help="Kept with the version that is taken back.")] = "",
+    params_file: ParamsFile = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take the last promotion back: the version before is champion again."""
+    from siamese import promote as step
+    from siamese.params import load
+    from siamese.registry import Registry
+
+    name = load(params_file, settings or []).registry.name
+    before, now = step.rollback(Registry(name), why)
+    text = f"version {now.number} of {name} is champion again, in place of version {before.number}"
+    answer({"model": name, "champion": now.number, "rolled_back": before.number}, text, as_json)

@@ -12,6 +12,16 @@ from siamese import places
 from siamese.cli.options import AsJson, ParamsFile, Settings, answer, done
 from siamese.cli.steps import Images, Model, Pairs, Threshold
 
+AnyModel = Annotated[
+    str,
+    typer.Option(
+        "--model", metavar="MODEL", help="Model folder, models:/NAME/VERSION, models:/NAME@ALIAS, or a .keras file."
+    ),
+]
+ItsThreshold = Annotated[
+    Path | None,
+    typer.Option("--threshold-file", help="Another threshold.", show_default="the model's own"),
+]
 OwnThreshold = Annotated[
     float | None,
     typer.Option("--threshold", min=0, max=1, help="Decide at this score.", show_default="the one evaluate chose"),
@@ -27,8 +37,8 @@ def add_to(app: typer.Typer) -> None:
 def verify(
     a: Annotated[Path, typer.Argument(help="An image.")],
     b: Annotated[Path, typer.Argument(help="Another image.")],
-    model_folder: Model = places.MODEL,
-    threshold_file: Threshold = places.THRESHOLD,
+    model: AnyModel = str(places.MODEL),
+    threshold_file: ItsThreshold = None,
     threshold: OwnThreshold = None,
     params_file: ParamsFile = None,
     settings: Settings = None,
@@ -39,7 +49,7 @@ def verify(
     from siamese.params import load
 
     params = load(params_file, settings or [])
-    result = command.verify(a, b, model_folder, threshold_file, threshold, params.data.max_pixels)
+    result = command.verify(a, b, model, threshold_file, threshold, params.data.max_pixels)
     answer(result.as_dict(), str(result), as_json)
     return 0 if result.same else 1
 
@@ -49,8 +59,8 @@ def score(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="CSV to write.", show_default="terminal")
     ] = None,
-    model_folder: Model = places.MODEL,
-    threshold_file: Threshold = places.THRESHOLD,
+    model: AnyModel = str(places.MODEL),
+    threshold_file: ItsThreshold = None,
     threshold: OwnThreshold = None,
     params_file: ParamsFile = None,
     settings: Settings = None,
@@ -61,7 +71,7 @@ def score(
     from siamese.params import load
 
     params = load(params_file, settings or [])
-    scored = command.score(pairs_csv, model_folder, threshold_file, threshold, params.data.max_pixels)
+    scored = command.score(pairs_csv, model, threshold_file, threshold, params.data.max_pixels)
     if output:
         command.write(scored, output)
         done("score", as_json, scores=output)

@@ -1,0 +1,155 @@
+"""One promotion at a time, on a tracking server that knows no locks.
+
+The server makes a registered model of a given name only once, whoever asks at the same time: that is the lock. Who made
+`<name>.promoting` holds it, and deletes it when done. The holder may have died, so that it counts for a lease only: who
+has watched one lock for that long takes over by making `<name>.promoting.2` (then 3, …), which again only one can. No
+clock is compared with another's: the holder counts its own lease, and stops writing half-way; the others count the time
+for which they have watched. Two that make locks of different numbers at the same time both see both: the lower number
+waits, the higher one gives way.
+
+What remains is a write that the network holds up for longer than half a lease. It moves an alias late; no order of
+writes leaves the registry without champion.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import NamedTuple, Self
+from uuid import uuid4
+
+from siamese.errors import InputError
+from siamese.progress import say
+from siamese.registry import Registry
+from siamese.tracking.server import reached
+
+LEASE = 60.0  # seconds; a promotion writes for less than one
+PATIENCE = 5  # leases that one waits for others
+SOON = (0.05, 0.15)  # seconds between two looks
+TOKEN, WHO, SINCE = (f"siamese.lock.{name}" for name in ("token", "who", "since"))
+_AGAIN = ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST")  # the latter: it was deleted just then
+
+
+class _Made(NamedTuple):
+    """A lock as it was made."""
+
+    token: str
+    who: str
+    since: str
+
+
+class Lock:
+    """Holds the lock of a registered model's aliases while open.
+
+    Args:
+        registry: of the model.
+        who: named to those who wait.
+        lease: seconds after which others may take over; the same for all.
+    """
+
+    def __init__(self, registry: Registry, who: str, lease: float = LEASE) -> None:
+        self._client = registry.client
+        self._name = f"{registry.name}.promoting"
+        self._who = who
+        self._lease = lease
+        self._token = uuid4().hex
+        self._number = 0
+        self._began = 0.0
+        self._expired: set[str] = set()
+
+    def __enter__(self) -> Self:
+        """Waits until nobody else holds it.
+
+        Raises:
+            InputError: that took too long, or the server can't be used.
+        """
+        watched: dict[str, float] = {}  # from when on, by token
+        began, told = time.monotonic(), False
+        while (now := time.monotonic()) < began + PATIENCE * self._lease:
+            there = self._there()
+            watched = {one.token: watched.get(one.token, now) for one in there.values()}
+            self._expired = {token for token, start in watched.items() if now - start >= self._lease}
+            valid = [one for one in there.values() if one.token not in self._expired]
+            if not valid and self._taken(max(there, default=0) + 1):
+                return self
+            if valid and not told and now - began > 1:
+                told = True
+                say(f"waiting for {valid[0].who}, who changes the registry since {valid[0].since}")
+            time.sleep(random.uniform(*SOON))
+        raise InputError(
+            f"others have been changing the registry for {PATIENCE * self._lease:.0f} s: try again, or, if nobody is, "
+            f"delete the registered model {self._name}"
+        )
+
+    def __exit__(self, *_: object) -> None:
+        """Gives it up. Where the server is away by now, the lease ends by itself."""
+        with suppress(InputError):
+            there = self._there()
+            for number in sorted(there):  # its own comes last: until then nobody else begins
+                if there[number].token in self._expired | {self._token}:
+                    self._delete(number)
+
+    def check(self) -> None:
+        """To be called before each write.
+
+        Raises:
+            InputError: half of the lease is over, or somebody has taken over.
+        """
+        there = self._there()
+        if not self._mine(there) or max(there) > self._number or self._half_over():
+            raise InputError(
+                f"this took longer than {self._lease / 2:g} s, and others may change the registry now: run it again"
+            )
+
+    def _taken(self, number: int) -> bool:
+        """Makes the lock of that number; whether it is held then. If not, nothing of it is left."""
+        from mlflow.exceptions import MlflowException
+
+        self._number, self._began = number, time.monotonic()
+        tags = {TOKEN: self._token, WHO: self._who, SINCE: datetime.now(UTC).isoformat(timespec="seconds")}
+        with reached():
+            try:
+                self._client.create_registered_model(self._name_of(number), tags)
+            except MlflowException as error:
+                if error.error_code not in _AGAIN:
+                    raise
+        # What is there counts, not the answer: a request that was sent twice found what it had made the first time.
+        while self._mine(there := self._there()):
+            undecided = {one.token for other, one in there.items() if other < number} - self._expired
+            if max(there) == number and not undecided:
+                return True
+            if undecided or self._half_over():
+                self._delete(number)
+                return False
+            time.sleep(random.uniform(*SOON))
+        return False
+
+    def _mine(self, there: Mapping[int, _Made]) -> bool:
+        return self._number in there and there[self._number].token == self._token
+
+    def _half_over(self) -> bool:
+        return time.monotonic() - self._began > self._lease / 2
+
+    def _there(self) -> dict[int, _Made]:
+        """The locks that exist, by number."""
+        with reached():
+            found = self._client.search_registered_models(f"name LIKE '{self._name}%'", max_results=1000)
+        made = {}
+        for one in found:
+            rest = re.fullmatch(r"(?:\.(\d+))?", one.name.removeprefix(self._name))
+            if rest:
+                tags = one.tags or {}
+                shown = _Made(tags.get(TOKEN, one.name), tags.get(WHO, "somebody"), tags.get(SINCE, "some time"))
+                made[int(rest[1] or 1)] = shown
+        return made
+
+    def _name_of(self, number: int) -> str:
+        return self._name if number == 1 else f"{self._name}.{number}"
+
+    def _delete(self, number: int) -> None:
+        with suppress(InputError), reached():
+            self._client.delete_registered_model(self._name_of(number))

@@ -1,0 +1,258 @@
+"""Promotion and rollback: which version of the registered model is champion.
+
+Challenger and champion are scored first, which takes a while. Then, under a lock that lasts for some writes, comes a
+look at whether both are still what was scored, and the writes, in an order that leaves a champion wherever they end:
+the tags of the new one, among them `siamese.replaces`, the number of the version whose place it takes; alias
+`previous`; alias `champion`. Until the last one nothing has happened. `siamese.replaces` of the champion is the truth
+that `rollback` goes by; alias `previous` repeats it for people.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from siamese import contest, promotion_report, unseen
+from siamese.contest import Entrant, Result
+from siamese.errors import InputError
+from siamese.files import existing
+from siamese.lock import LEASE, Lock
+from siamese.params import PromoteParams
+from siamese.places import THRESHOLD
+from siamese.registry import CATALOG, CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
+from siamese.tables import read_table
+from siamese.threshold import threshold_of
+from siamese.tracking.server import shown, tracking_uri
+
+REPLACES = "siamese.replaces"
+PROMOTED, REFUSED, ROLLED_BACK = "siamese.promoted", "siamese.refused", "siamese.rolled_back"
+USERS = ("SIAMESE_USER", "GITHUB_ACTOR", "GITLAB_USER_LOGIN")  # who acts, where a machine does it for somebody
+REPORTS = "promotion"  # among the artifacts of the challenger's run
+CATALOG_COLUMNS = ["image_id", "identity", "split"]
+PAIR_COLUMNS = ["anchor_id", "other_id", "label", "split"]
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What came of it.
+
+    Attributes:
+        challenger: the version that was looked at.
+        champion: the version in use before; None: there was none.
+        result: of the gate; None: the challenger is champion already.
+        moved: whether alias `champion` was moved.
+    """
+
+    challenger: Version
+    champion: Version | None
+    result: Result | None
+    moved: bool
+
+
+def run(
+    registry: Registry,
+    catalog_file: Path,
+    pairs_file: Path,
+    images_folder: Path,
+    models_folder: Path,
+    params: PromoteParams,
+    dry_run: bool,
+    lease: float = LEASE,
+) -> Promotion:
+    """Makes the challenger champion if the gate accepts it.
+
+    A refused one is tagged. Either way the gate's report goes to the challenger's run, as JSON and as Markdown.
+
+    Args:
+        catalog_file, pairs_file, images_folder: what the steps wrote, as they are now.
+        models_folder: where versions are fetched to.
+        dry_run: only ask the gate: nothing is written to the registry.
+        lease: of the lock, in seconds.
+
+    Raises:
+        InputError: there is no challenger, an input is missing, or champion or challenger changed meanwhile.
+    """
+    challenger, champion = registry.alias(CHALLENGER), registry.alias(CHAMPION)
+    if challenger is None:
+        raise InputError(f"{registry.name} has no challenger on {shown(tracking_uri())}: run `siamese register` first")
+    if champion and champion.number == challenger.number:
+        return Promotion(challenger, champion, None, moved=False)
+    result = score(registry, challenger, champion, catalog_file, pairs_file, images_folder, models_folder, params)
+    if not dry_run:
+        by, at = who(), now()
+        _keep_report(registry, challenger, champion, result, by, at)
+        if result.verdict.accepted:
+            why = promotion_report.in_words(result, champion)
+            move(registry, challenger, champion, why, lease)
+        else:
+            why = "; ".join(result.verdict.reasons)
+            registry.tag(challenger.number, {f"{REFUSED}.at": at, f"{REFUSED}.why": why})
+    return Promotion(challenger, champion, result, moved=result.verdict.accepted and not dry_run)
+
+
+def score(
+    registry: Registry,
+    challenger: Version,
+    champion: Version | None,
+    catalog_file: Path,
+    pairs_file: Path,
+    images_folder: Path,
+    models_folder: Path,
+    params: PromoteParams,
+) -> Result:
+    """What the gate says of two versions on the current test pairs; arguments as for `run`.
+
+    Raises:
+        InputError: an input is missing, or a version's files are.
+    """
+    from siamese.stored import StoredImages
+
+    catalog = read_table(existing(catalog_file, "siamese catalog"), CATALOG_COLUMNS)
+    pairs = read_table(existing(pairs_file, "siamese pairs"), PAIR_COLUMNS)
+    images = StoredImages(existing(images_folder, "siamese preprocess"))
+    entrants = [_entrant(registry, version, models_folder) for version in (challenger, champion) if version]
+    return contest.judge(catalog, pairs, images, entrants[0], entrants[1] if champion else None, params)
+
+
+def move(registry: Registry, challenger: Version, champion: Version | None, why: str, lease: float = LEASE) -> None:
+    """Makes the challenger champion, if both are still what they were.
+
+    Args:
+        challenger, champion: as they were when they were scored; None: there was no champion.
+        why: in words, for the version's tags.
+
+    Raises:
+        InputError: another promotion, rollback or registration came between, or the server can't be used.
+    """
+    by, number = who(), challenger.number
+    with Lock(registry, by, lease) as lock:
+        _unchanged(registry, CHAMPION, champion)
+        _unchanged(registry, CHALLENGER, challenger)
+        tags = {f"{PROMOTED}.by": by, f"{PROMOTED}.at": now(), f"{PROMOTED}.why": why}
+        writes = _tagging(registry, number, tags)
+        if champion:
+            writes += _tagging(registry, number, {REPLACES: str(champion.number)})
+            writes.append(partial(registry.point, PREVIOUS, champion.number))
+        else:
+            writes.append(partial(registry.untag, number, REPLACES))
+            writes.append(partial(registry.drop, PREVIOUS))
+        writes.append(partial(registry.point, CHAMPION, number))
+        _write(writes, lock)
+
+
+def rollback(registry: Registry, why: str, lease: float = LEASE) -> tuple[Version, Version]:
+    """Makes the version champion whose place the champion took; called again, the one before that.
+
+    Args:
+        why: in words, for the tags of the version that was champion.
+
+    Returns:
+        The version that was champion, and the one that is now.
+
+    Raises:
+        InputError: there is nothing to go back to, another promotion or rollback came between, or the server can't be
+            used.
+    """
+    champion = registry.alias(CHAMPION)
+    if champion is None:
+        raise InputError(f"{registry.name} has no champion on {shown(tracking_uri())}: nothing to roll back")
+    replaced = champion.tags.get(REPLACES)
+    if not replaced:
+        raise InputError(f"version {champion.number} of {registry.name} replaced no champion: nothing to roll back to")
+    there = {version.number: version for version in registry.versions()}
+    if int(replaced) not in there:
+        raise InputError(
+            f"version {replaced} of {registry.name}, which version {champion.number} replaced, is no longer in the "
+            "registry: nothing to roll back to"
+        )
+    target, by = there[int(replaced)], who()
+    with Lock(registry, by, lease) as lock:
+        _unchanged(registry, CHAMPION, champion)
+        tags = {f"{ROLLED_BACK}.by": by, f"{ROLLED_BACK}.at": now(), f"{ROLLED_BACK}.why": why}
+        writes = _tagging(registry, champion.number, tags)
+        writes.append(partial(registry.point, CHAMPION, target.number))
+        before = target.tags.get(REPLACES)
+        # The champion first: a rollback that ends here has done what it is for.
+        writes.append(
+            partial(registry.point, PREVIOUS, int(before))
+            if before and int(before) in there
+            else partial(registry.drop, PREVIOUS)
+        )
+        # Else two versions that were each promoted over the other would be rolled back to for ever.
+        writes.append(partial(registry.untag, champion.number, REPLACES))
+        _write(writes, lock)
+    return champion, target
+
+
+def who() -> str:
+    """Who acts: the first of the variables `USERS` that is set, or user and host."""
+    for name in USERS:
+        if os.environ.get(name):
+            return os.environ[name]
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container whose user has no name
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+def now() -> str:
+    """The time in UTC, as 2026-01-31T12:00:00Z."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _entrant(registry: Registry, version: Version, models_folder: Path) -> Entrant:
+    from siamese.verifier import Verifier
+
+    place = registry.fetch(version, models_folder)
+    return Entrant(
+        name=f"version {version.number}",
+        load=partial(Verifier.load, place),
+        threshold=threshold_of(place / THRESHOLD.name, None),
+        trained_on=_trained_on(registry, version),
+    )
+
+
+def _trained_on(registry: Registry, version: Version) -> pd.Index | None:
+    with TemporaryDirectory() as folder:
+        file = registry.artifact(version, CATALOG, Path(folder))
+        return None if file is None else unseen.trained_on(read_table(file, ["image_id", "split"]))
+
+
+def _keep_report(
+    registry: Registry, challenger: Version, champion: Version | None, result: Result, by: str, at: str
+) -> None:
+    report = promotion_report.as_dict(challenger, champion, result) | {"by": by, "at": at}
+    place = f"{REPORTS}/{at.replace(':', '-')}"
+    registry.log_text(challenger, promotion_report.to_json(report), f"{place}.json")
+    registry.log_text(challenger, promotion_report.to_markdown(report), f"{place}.md")
+
+
+def _unchanged(registry: Registry, alias: str, scored: Version | None) -> None:
+    is_now = registry.alias(alias)
+    numbers = [version.number if version else None for version in (scored, is_now)]
+    if numbers[0] == numbers[1]:
+        return
+    old, new = (f"version {number}" if number else "none" for number in numbers)
+    if alias == CHAMPION:
+        raise InputError(f"another promotion moved the champion from {old} to {new} meanwhile: nothing was changed")
+    raise InputError(f"{new} became challenger in place of {old} meanwhile: nothing was changed, promote again")
+
+
+def _tagging(registry: Registry, number: int, tags: dict[str, str]) -> list[Callable[[], None]]:
+    return [partial(registry.tag, number, {key: value}) for key, value in tags.items()]
+
+
+def _write(writes: Sequence[Callable[[], None]], lock: Lock) -> None:
+    for write in writes:
+        lock.check()
+        write()
