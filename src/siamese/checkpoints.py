@@ -80,7 +80,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, origin: Origin) -> None:
         self.folder = folder / origin.key
-        self._origin = origin
+        self.origin = origin
         self._named: list[Path] = []  # what `begin_at` asks for
         self._damaged: set[Path] = set()  # of this run's own, as `newest` found them
 
@@ -137,11 +137,11 @@ class Checkpoints:
             sums = {"last.npz": _write(beside / "last.npz", last)}
             if best is not None:
                 sums["best.npz"] = _write(beside / "best.npz", best)
-            content: dict[str, Any] = {"origin": asdict(self._origin), "state": asdict(state), "sha256": sums}
+            content: dict[str, Any] = {"origin": asdict(self.origin), "state": asdict(state), "sha256": sums}
             content["digest"] = _digest_of(content)
             (beside / _STATE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         self._damaged.discard(place)
-        others = [other for other in _newest_first(self.folder) if other != place and other not in self._damaged]
+        others = [other for other in newest_first(self.folder) if other != place and other not in self._damaged]
         for needless in (*self._damaged, *others[KEPT - 1 :]):
             _remove(needless)
 
@@ -152,7 +152,7 @@ class Checkpoints:
             InputError: it is neither, is damaged, or another run's.
         """
         one = (path / _STATE).exists() or bool(_numbers(path) and path.is_dir())
-        places = [path] if one else _newest_first(path)
+        places = [path] if one else newest_first(path)
         if not places:
             raise InputError(
                 f"{path} is no checkpoint: name a folder as epoch-0010-step-000000, or one that holds such"
@@ -186,7 +186,7 @@ class Checkpoints:
         Raises:
             InputError: none of those that `begin_at` named can be taken.
         """
-        places = self._named or _newest_first(self.folder)
+        places = self._named or newest_first(self.folder)
         for place in places:
             try:
                 content, differences = self._verified(place)
@@ -203,7 +203,7 @@ class Checkpoints:
 
     def prune(self) -> None:
         """Removes this run's checkpoints, when its model is written."""
-        for place in reversed(_newest_first(self.folder)):
+        for place in reversed(newest_first(self.folder)):
             _remove(place)
         self._clear_leftovers()
         with suppress(OSError):  # not there, or it holds what isn't a checkpoint
@@ -222,10 +222,11 @@ class Checkpoints:
         for name, expected in content["sha256"].items():
             if sha256(place / name) != expected:
                 raise ValueError(f"{name} isn't what was written")
-        return content, Origin(**content["origin"]).differences(self._origin)
+        return content, Origin(**content["origin"]).differences(self.origin)
 
 
-def _newest_first(folder: Path) -> list[Path]:
+def newest_first(folder: Path) -> list[Path]:
+    """The checkpoints in the folder of a run."""
     return sorted(filter(_numbers, folder.glob("epoch-*")), key=_numbers, reverse=True)
 
 

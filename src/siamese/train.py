@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,19 @@ Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]  # first, second, label
 MODEL_FILES = ("siamese.keras", "servable")
 
 
+class Listener(Protocol):
+    """Who wants to know how a training goes. With several workers, the chief's alone is told."""
+
+    def begun(self, origin: Origin, history: Sequence[Mapping[str, Any]]) -> None:
+        """Training begins, or goes on after the epochs of `history`, a row each."""
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """An epoch is measured: its row of the history."""
+
+    def ended(self, checkpoints: Path) -> None:
+        """The model is written, and the checkpoints in this folder are about to be removed."""
+
+
 def run(
     catalog_file: Path,
     pairs_file: Path,
@@ -44,6 +57,7 @@ def run(
     network: str,
     checkpoint_folder: Path,
     resume: Path | None = None,
+    listener: Listener | None = None,
 ) -> bool:
     """Trains `network` and writes `model_folder` (`siamese.keras`, `servable/`) and `history_file`.
 
@@ -98,11 +112,14 @@ def run(
                 f"training {network}, {parameters:,} parameters, in {precision}: "
                 f"{data.summary()}, {params.epochs} epochs of {training.steps_per_epoch} steps"
             )
-            train(training, data, checkpoints, history_file)
+            told = listener if replicas.chief else None
+            train(training, data, checkpoints, history_file, told)
 
             if replicas.chief:
                 training.scoring.set_weights(training.kept_weights())
                 write_model(training.scoring, training.servable, model_folder)
+                if told:
+                    told.ended(checkpoints.folder)
                 checkpoints.prune()
                 say(f"model: {model_folder}, weights of epoch {training.kept_epoch()}")
             replicas.wait()  # so that no worker calls a run successful whose model isn't written
@@ -273,12 +290,16 @@ class Training:
         return self.state.best_epoch if self.params.keep == "best" else self.state.epoch
 
 
-def train(training: Training, data: Data, checkpoints: Checkpoints, history_file: Path) -> None:
+def train(
+    training: Training, data: Data, checkpoints: Checkpoints, history_file: Path, listener: Listener | None = None
+) -> None:
     """Runs the epochs that are left, from the newest checkpoint on; `history_file` grows with each."""
     if _restore(training, checkpoints):
         say(f"continuing after epoch {training.state.epoch}, step {training.state.step}")
         _write_history(history_file, training)
     params, state = training.params, training.state
+    if listener:
+        listener.begun(checkpoints.origin, state.history)
     with Interrupt() as interrupt:
 
         def check() -> None:
@@ -289,6 +310,8 @@ def train(training: Training, data: Data, checkpoints: Checkpoints, history_file
             images = train_epoch(training, data, check)
             validate(training, data, images / (time.monotonic() - began), check)
             _write_history(history_file, training)
+            if listener:
+                listener.epoch(state.history[-1])
             if state.epoch % params.checkpoint_every == 0 or _done(state, params):
                 _save(training, checkpoints)
 

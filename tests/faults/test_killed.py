@@ -122,7 +122,7 @@ def ends(folder: Path, settings: list[str], planned: Iterator[Kill], wanted: int
     assert killed == wanted and continued >= bool(wanted)
     assert not list(folder.glob(".siamese/checkpoints/*/"))
     left = {path.name for path in (folder / "artifacts").iterdir()} - {Path(name).name for name in INPUTS}
-    assert left == {"model", "history.csv"}
+    assert left == {"model", "history.csv", "run.json"}
 
 
 def with_inputs_of(workspace: Path, folder: Path) -> Path:

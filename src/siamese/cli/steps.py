@@ -10,6 +10,9 @@ import typer
 from siamese import places
 from siamese.cli.options import AsJson, ParamsFile, Settings, done
 
+# The sections that a measured model depends on: what the report shows.
+MEASURED = ("data", "sample", "catalog", "pairs", "preprocess", "model", "train", "evaluate")
+
 Data = Annotated[Path | None, typer.Option("--data", help="Image folder.", show_default="data.path of params.yaml")]
 Catalog = Annotated[Path, typer.Option("--catalog", help="Catalog of images.")]
 Rejected = Annotated[Path, typer.Option("--rejected", help="Files that were not taken, with reasons.")]
@@ -17,6 +20,7 @@ Pairs = Annotated[Path, typer.Option("--pairs", help="Labelled pairs.")]
 Images = Annotated[Path, typer.Option("--images", help="Stored pixels.")]
 Transform = Annotated[Path, typer.Option("--transform", help="Transform graph.")]
 Model = Annotated[Path, typer.Option("--model", help="Model folder.")]
+Run = Annotated[Path, typer.Option("--run", help="Which run in MLflow this training is.")]
 History = Annotated[Path, typer.Option("--history", help="Figures of each epoch.")]
 Threshold = Annotated[Path, typer.Option("--threshold-file", help="The threshold chosen.")]
 
@@ -106,6 +110,7 @@ def train(
     transform_folder: Transform = places.TRANSFORM,
     model_folder: Model = places.MODEL,
     history_file: History = places.HISTORY,
+    run_file: Run = places.RUN,
     checkpoint_folder: Annotated[Path, typer.Option("--checkpoints", help="Working files.")] = places.CHECKPOINTS,
     resume: Annotated[
         Path | None,
@@ -118,21 +123,25 @@ def train(
     """Train the network; started again after an interruption, continue where it was."""
     from siamese import train as step
     from siamese.params import load
+    from siamese.tracking.record import recorded
 
     params = load(params_file, settings or [])
-    wrote = step.run(
-        catalog_file,
-        pairs_file,
-        images_folder,
-        transform_folder,
-        model_folder,
-        history_file,
-        params.train,
-        params.model.network,
-        checkpoint_folder,
-        resume,
-    )
-    done("train", as_json, **({"model": model_folder, "history": history_file} if wrote else {}))
+    with recorded(params, catalog_file, history_file, run_file) as listener:
+        wrote = step.run(
+            catalog_file,
+            pairs_file,
+            images_folder,
+            transform_folder,
+            model_folder,
+            history_file,
+            params.train,
+            params.model.network,
+            checkpoint_folder,
+            resume,
+            listener,
+        )
+    outputs = {"model": model_folder, "history": history_file, "run": run_file}
+    done("train", as_json, **(outputs if wrote else {}))
 
 
 def evaluate(
@@ -166,7 +175,7 @@ def evaluate(
         report_file,
         threshold_file,
         params.evaluate,
-        settings=params.model_dump(),
+        settings=params.model_dump(include=set(MEASURED)),
         note=STAND_IN if Path(params.data.path).resolve() == places.SAMPLE.resolve() else None,
     )
     done("evaluate", as_json, metrics=metrics_file, plots=plots_folder, report=report_file, threshold=threshold_file)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from siamese.errors import InputError
+from siamese.places import TRACKING
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -19,50 +21,63 @@ if TYPE_CHECKING:
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 LOCAL = "mlflow.db"
 
-_QUICK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}  # MLflow's own wait minutes
+_QUICK = {  # MLflow's own wait minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 _AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "ENDPOINT_NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED")
 
 
-def tracking_uri() -> str:
-    """Where runs and models are kept: MLFLOW_TRACKING_URI, or mlflow.db in the project's folder.
+def project() -> Path:
+    """The project's folder, absolute.
 
-    DVC runs queued experiments in copies of the project below .dvc/tmp, which are deleted: their runs are kept with the
-    others, in the project itself.
+    DVC runs queued experiments in copies of the project below .dvc/tmp, which are deleted: what is to stay is kept in
+    the project itself.
     """
-    given = os.environ.get(TRACKING_URI)
-    if given:
-        return given
     here = Path.cwd()
     copy = re.match(r"(.+?)/\.dvc/tmp/exps/", f"{here.as_posix()}/")
-    return f"sqlite:///{copy[1]}/{LOCAL}" if copy else f"sqlite:///{LOCAL}"
+    return Path(copy[1]) if copy else here
+
+
+def tracking_uri() -> str:
+    """Where runs and models are kept: MLFLOW_TRACKING_URI, or mlflow.db in the project's folder."""
+    return os.environ.get(TRACKING_URI) or f"sqlite:///{project()}/{LOCAL}"
 
 
 def shown(uri: str) -> str:
-    """The address without user and password, as messages and files may have it."""
-    return re.sub(r"(?<=://)[^/@]+@", "", uri)
+    """The address as messages and files may have it: without user and password, a file of the project relative."""
+    return re.sub(r"(?<=://)[^/@]+@", "", uri).replace(f"sqlite:///{project()}/", "sqlite:///")
 
 
-def connect() -> MlflowClient:
-    """A client of the tracking server. It isn't asked anything yet.
+def connect(uri: str | None = None) -> MlflowClient:
+    """A client of the tracking server. It isn't asked anything yet, but a file is made if it isn't there.
+
+    Args:
+        uri: None: what `tracking_uri` gives.
 
     Raises:
-        InputError: MLFLOW_TRACKING_URI is an address that MLflow doesn't know.
+        InputError: MLFLOW_TRACKING_URI is an address that MLflow doesn't know, or a file that can't be made.
     """
     for name, value in (_QUICK | _QUIET).items():
         os.environ.setdefault(name, value)
-    uri = tracking_uri()
-    import mlflow
+    uri = uri or tracking_uri()
+    with reached(), _alone(uri):
+        import mlflow
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with reached():
+        for name in ("mlflow", "alembic", "urllib3"):  # what they would say, `reached` says in a line
+            logging.getLogger(name).setLevel(logging.ERROR)
+        given = os.environ.get(TRACKING_URI)
         mlflow.set_tracking_uri(uri)  # what artifacts are looked up by
         mlflow.set_registry_uri(uri)
+        if given is None:
+            os.environ.pop(TRACKING_URI, None)  # set by MLflow; the next call may be made in another folder
         return mlflow.MlflowClient(uri, uri)
 
 
@@ -96,6 +111,21 @@ class Unreachable(InputError):
 def is_local(uri: str) -> bool:
     """Whether this is a file of this machine, not a server."""
     return urlsplit(uri).scheme in ("", "file", "sqlite")
+
+
+@contextmanager
+def only_one(name: str) -> Iterator[None]:
+    """No two processes of this project are in blocks of the same name at once."""
+    lock = project() / TRACKING / f"{name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def _alone(uri: str) -> AbstractContextManager[None]:
+    # MLflow makes the tables of a new file step by step: a second process would meet half of them.
+    return only_one("database") if uri.startswith("sqlite:") else nullcontext()
 
 
 def _first_line(error: Exception) -> str:

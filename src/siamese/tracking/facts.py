@@ -1,0 +1,206 @@
+"""What a training is made of and runs on: code, data, packages, machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from siamese import __version__, places
+from siamese.files import digest, sha256
+from siamese.params import Params, known_keys
+from siamese.tracking.server import shown
+
+LOCK = Path("dvc.lock")
+CATALOG_DIGEST = "catalog:"  # marks a digest of the catalog, where DVC doesn't know the data
+
+_DIGEST_LENGTH = 36  # what MLflow takes; DVC's of a folder has as many
+
+
+@dataclass(frozen=True)
+class DataDigest:
+    """Which data: `value`, DVC's hash of the folder, or `catalog:` and digits; `source`: the file that says so."""
+
+    value: str
+    source: str
+
+
+def tags(data_path: str, catalog_file: Path) -> dict[str, str]:
+    """What is known of code and data, as a run's tags; what isn't known is left out."""
+    data = data_digest(data_path, catalog_file)
+    known = {
+        "siamese.version": __version__,
+        "siamese.data.path": data_path,
+        "siamese.data.hash": data.value,
+        "siamese.data.hash.source": data.source,
+        "siamese.dvc_lock": sha256(LOCK) if LOCK.is_file() else "",
+        "mlflow.source.name": "siamese train",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": _user(),
+    }
+    return {name: value for name, value in (known | git_tags()).items() if value}
+
+
+def git_tags() -> dict[str, str]:
+    """Commit, dirty flag and origin of the working folder; nothing outside of a repository.
+
+    Dirty: files that git tracks differ from the commit, or files are there that it neither tracks nor ignores. What
+    the pipeline itself writes doesn't count: each dvc.lock, and metrics.json.
+    """
+    commit = _git("rev-parse", "HEAD")
+    if not commit:
+        return {}
+    written = {LOCK.name, places.METRICS.name}
+    entries = (_git("--no-optional-locks", "status", "--porcelain", "-z", "--no-renames") or "").split("\0")
+    dirty = any(Path(entry[3:]).name not in written for entry in entries if entry)
+    return {
+        "siamese.git.commit": commit,
+        "siamese.git.dirty": str(dirty).lower(),
+        "siamese.git.remote": shown(_git("remote", "get-url", "origin") or ""),
+        "mlflow.source.git.commit": commit,
+    }
+
+
+def data_digest(data_path: str, catalog_file: Path) -> DataDigest:
+    """Which data the catalog lists.
+
+    DVC's hash of the folder, where it is known to be that of this catalog: dvc.lock says from which data a stage made
+    this very file; else the `.dvc` file of the folder or the lock of the stage that makes it, as long as the folder
+    has the number of files and bytes noted there. Otherwise a digest of the catalog, which lists each image's content.
+    """
+    made_here = hashlib.md5(catalog_file.read_bytes(), usedforsecurity=False).hexdigest()
+    for stage in _stages(LOCK):
+        if any(out.get("md5") == made_here for out in stage.get("outs", [])):
+            for dependency in stage.get("deps", []):
+                if _same(dependency.get("path"), data_path) and dependency.get("md5"):
+                    return DataDigest(dependency["md5"], str(LOCK))
+    for source, out in _tracked(Path(data_path)):
+        if out.get("md5") and (out.get("nfiles"), out.get("size")) == _extent(Path(data_path)):
+            return DataDigest(out["md5"], source)
+    own = digest([catalog_file.read_bytes()])
+    return DataDigest(f"{CATALOG_DIGEST}{own}"[:_DIGEST_LENGTH], str(catalog_file))
+
+
+def flat_params(params: Params) -> dict[str, str]:
+    """Every parameter by its dotted key, its value as `-S key=value` takes it."""
+    keys = known_keys()
+    leaves = [key for key in keys if not any(other.startswith(f"{key}.") for other in keys)]
+    values: dict[str, str] = {}
+    for key in leaves:
+        value: Any = params.model_dump()
+        for part in key.split("."):
+            value = value[part]
+        values[key] = value if isinstance(value, str) else json.dumps(value)
+    return values
+
+
+def environment(precision: str) -> dict[str, Any]:
+    """Packages, machine, and how TensorFlow uses it. TensorFlow is loaded.
+
+    Args:
+        precision: of the arithmetic, as chosen.
+    """
+    import importlib.metadata
+
+    import psutil
+
+    from siamese import backend
+
+    tf = backend.tensorflow()
+    gpus = tf.config.list_physical_devices("GPU")
+    named = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
+    packages = {found.metadata["Name"]: found.version for found in importlib.metadata.distributions()}
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "hardware": {
+            "cpu": _processor(),
+            "cores": psutil.cpu_count(logical=False),
+            "threads": psutil.cpu_count(),
+            "threads_usable": len(os.sched_getaffinity(0)),
+            "memory_bytes": psutil.virtual_memory().total,
+            "gpus": named,
+        },
+        "tensorflow": {
+            "version": tf.__version__,
+            "precision": precision,
+            "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),  # 0: TensorFlow's choice
+            "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
+        },
+        "packages": dict(sorted(packages.items(), key=lambda one: one[0].lower())),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.rstrip("\n")
+
+
+def _stages(lock: Path) -> list[Mapping[str, Any]]:
+    stages = _yaml(lock).get("stages", {})
+    return [stage for stage in stages.values() if isinstance(stage, Mapping)] if isinstance(stages, Mapping) else []
+
+
+def _tracked(data: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Where DVC keeps a hash of this folder: the file, and its entry there."""
+    pointer = data.with_name(f"{data.name}.dvc")
+    for out in _yaml(pointer).get("outs", []):
+        if out.get("path") == data.name:
+            yield str(pointer), out
+    for folder in (data.parent, *data.parent.parents):
+        for stage in _stages(folder / LOCK):
+            # Paths of a lock are relative to its folder, or to the working folder that its stage names.
+            for out in stage.get("outs", []):
+                if any(_same(base / str(out.get("path")), data) for base in (folder, Path())):
+                    yield str(folder / LOCK), out
+
+
+def _yaml(file: Path) -> Mapping[str, Any]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        content = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, YAMLError):
+        return {}
+    return content if isinstance(content, Mapping) else {}
+
+
+def _extent(folder: Path) -> tuple[int, int]:
+    """Number of files, and their bytes."""
+    files = size = 0
+    for parent, _, names in os.walk(folder):
+        files += len(names)
+        size += sum(os.stat(os.path.join(parent, name)).st_size for name in names)
+    return files, size
+
+
+def _same(one: Any, other: str | Path) -> bool:
+    return one is not None and os.path.abspath(one) == os.path.abspath(other)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return ""

@@ -1,0 +1,329 @@
+"""One training, one MLflow run: what `siamese train` opens around the step, which knows nothing of it.
+
+Everything goes to the journal first, and a thread forwards it. So a server that is slow, away, or lost in the middle
+neither slows nor stops training: one line says so, and `siamese sync` sends the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from siamese import places
+from siamese.checkpoints import Origin, newest_first
+from siamese.errors import InputError
+from siamese.files import write_json
+from siamese.params import Params, to_yaml
+from siamese.progress import say
+from siamese.signals import Interrupt, Interrupted
+from siamese.tracking import facts, journal, machine
+from siamese.tracking.journal import Journal
+from siamese.tracking.server import connect, shown, tracking_uri
+from siamese.tracking.sweeps import name_in_sweep, sweep
+
+LONGEST_WAIT = 60.0  # seconds after training, for what isn't sent yet
+WAIT_WHEN_STOPPED = 5.0  # after an interruption or a failure
+SLOWEST = 2e6  # bytes a second: a checkpoint that is to be sent prolongs the wait by as much
+
+_PAUSES = (1.0, 5.0, 15.0, 60.0)  # seconds between attempts to reach a server that is away
+_SILENCE = 5.0  # seconds of waiting at the end after which a person is told why
+
+
+@dataclass(frozen=True)
+class Run:
+    """What run.json says of a training.
+
+    Attributes:
+        training: its id, which its run has as the tag siamese.training.
+        run_id: the run's id; None where the server was away, or nothing was tracked.
+        tracking_uri: of the server, without credentials; None where nothing was tracked.
+        experiment: MLflow's experiment.
+    """
+
+    training: str
+    run_id: str | None
+    tracking_uri: str | None
+    experiment: str
+
+
+@contextmanager
+def recorded(params: Params, catalog_file: Path, history_file: Path, run_file: Path) -> Iterator[Recorder]:
+    """A training that is recorded: gives the listener for `siamese.train.run`, and writes `run_file` at the end.
+
+    The run's status is FINISHED when the block ends well and FAILED when it raises; KILLED when a signal ends it. A
+    training killed, interrupted or failed and then started again continues its run, which is RUNNING again meanwhile.
+    """
+    recorder = Recorder(params, catalog_file, history_file)
+    try:
+        yield recorder
+    except BaseException as error:
+        stopped = isinstance(error, Interrupted | KeyboardInterrupt | SystemExit)
+        recorder.close(journal.KILLED if stopped else journal.FAILED)
+        raise
+    if recorder.began:
+        write_json(run_file, asdict(recorder.run()))  # before the wait, which may be cut short
+        recorder.close(journal.FINISHED)
+        if recorder.run().run_id:
+            write_json(run_file, asdict(recorder.run()))
+
+
+class Recorder:
+    """A listener of `siamese.train.run`. What goes wrong here is told in one line, and training goes on."""
+
+    def __init__(self, params: Params, catalog_file: Path, history_file: Path) -> None:
+        self.began = False
+        self._params = params
+        self._catalog_file, self._history_file = catalog_file, history_file
+        self._uri = tracking_uri()
+        self._training = ""
+        self._journal: Journal | None = None
+        self._forwarder: Forwarder | None = None
+        self._open = ExitStack()
+        self._told = False
+
+    def begun(self, origin: Origin, history: Sequence[Mapping[str, Any]]) -> None:
+        """Training begins, or goes on after the epochs of `history`."""
+        self.began = True
+        self._training = journal.new_id()
+        if self._params.tracking.enabled:
+            self._guarded(lambda: self._begin(origin, history))
+            if self._journal and not self._forwarder:  # half a beginning would pass for a whole one
+                self._journal.remove()
+                self._journal = None
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """An epoch is measured: a row of the history."""
+        self._guarded(lambda: self._add_epochs([row]))
+
+    def ended(self, checkpoints: Path) -> None:
+        """The model is written, and the checkpoints in this folder are about to be removed."""
+        kept, places_of = self._journal, newest_first(checkpoints)
+        if kept and places_of and self._params.tracking.checkpoints != "none":
+            self._guarded(lambda: kept.keep_checkpoint(places_of[0]))
+
+    def close(self, status: str) -> None:
+        """Adds the status, and waits a limited time for what isn't sent yet."""
+        if self._journal:
+            self._guarded(lambda: self._add_end(status))
+            if self._forwarder:
+                self._forwarder.close(self._longest_wait(status))
+        self._open.close()
+
+    def run(self) -> Run:
+        """What is known now."""
+        experiment = self._params.tracking.experiment
+        if not self._journal:
+            return Run(self._training, None, None, experiment)
+        server = shown(self._uri)
+        return Run(self._journal.training, self._journal.sent(server).run_id, server, experiment)
+
+    def _begin(self, origin: Origin, history: Sequence[Mapping[str, Any]]) -> None:
+        found = journal.unfinished(origin.key)
+        if found:
+            self._journal, holding = found
+        else:
+            self._journal = Journal.of(self._training)
+            holding = self._journal.held() or ExitStack()
+        self._open.push(holding)
+        known = facts.tags(self._params.data.path, self._catalog_file)
+        if found:
+            self._journal.add("status", value=journal.RUNNING)
+            if others := continued(self._journal, known):
+                self._journal.add("tags", values=others)
+        else:
+            add_beginning(self._journal, self._params, known, origin.key)
+        add_files(self._journal, self._params, self._catalog_file)
+        environment = facts.environment(str(origin.settings["train"]["precision"]))
+        self._journal.keep_text(as_json(environment), "training/environment.json")
+        self._add_epochs(history)
+        say(f"tracking: run {self._journal.first('run')['name']} in {shown(self._uri)}")
+        self._forwarder = Forwarder(self._journal, self._uri, self._warn)
+
+    def _add_epochs(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        if self._journal:
+            add_epochs(self._journal, rows)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._forwarder:
+            self._forwarder.wake()
+
+    def _add_end(self, status: str) -> None:
+        if not self._journal:
+            return
+        if status == journal.FINISHED:
+            self._journal.keep(self._history_file, "training/history.csv")
+        self._journal.add("status", value=status)
+        # Last: where checkpoints can't be sent, all the rest is.
+        if status == journal.FINISHED and self._journal.checkpoint_size():
+            self._journal.add("checkpoint", destination=self._params.tracking.checkpoints)
+
+    def _longest_wait(self, status: str) -> float:
+        if status != journal.FINISHED or not self._journal:
+            return WAIT_WHEN_STOPPED
+        return LONGEST_WAIT + self._journal.checkpoint_size() / SLOWEST
+
+    def _warn(self, reason: str) -> None:
+        if not self._told:
+            self._told = True
+            say(f"tracking: {reason}; training goes on, its record is kept, and `siamese sync` sends it")
+
+    def _guarded(self, work: Callable[[], Any]) -> None:
+        try:
+            work()
+        except InputError as error:
+            self._warn(str(error))
+        except Exception as error:
+            if os.environ.get("SIAMESE_TRACEBACK"):
+                raise
+            self._warn(" ".join(f"{type(error).__name__}: {error}".split()))
+
+
+class Forwarder:
+    """The threads beside training: one sends the journal to the server, one samples how busy the machine is."""
+
+    def __init__(self, kept: Journal, uri: str, warn: Callable[[str], None]) -> None:
+        self._journal, self._uri, self._warn = kept, uri, warn
+        self._something, self._closing, self._abandoned = threading.Event(), threading.Event(), threading.Event()
+        self._watching = threading.Thread(target=self._watch, name="machine", daemon=True)
+        self._sending = threading.Thread(target=self._send, name="tracking", daemon=True)
+        self._sending.start()
+
+    def wake(self) -> None:
+        """There is something to send."""
+        self._something.set()
+
+    def close(self, longest: float) -> None:
+        """Waits until everything is sent, the server turns out to be away, or so many seconds have passed.
+
+        SIGTERM and Ctrl-C end the wait: what is left stays in the journal.
+        """
+        self._closing.set()
+        self._something.set()
+        began = time.monotonic()
+        told = False
+        with Interrupt() as interrupt:
+            while self._sending.is_alive() and not interrupt.number and time.monotonic() - began < longest:
+                self._sending.join(0.1)
+                if not told and time.monotonic() - began > _SILENCE:
+                    told = True
+                    say(f"tracking: sending the rest to {shown(self._uri)}")
+        if self._sending.is_alive():
+            self._abandoned.set()
+            self._warn(f"{shown(self._uri)} has not taken everything yet")
+
+    def _watch(self) -> None:
+        def record(number: int, values: Mapping[str, float]) -> None:
+            with suppress(OSError):  # the next sample may fit
+                self._journal.add("metrics", step=number, values=values)
+                self._something.set()
+
+        with suppress(Exception):  # a record without these figures is better than none
+            first = max(self._journal.steps(f"{machine.PREFIX}cpu_utilization_percentage"), default=-1) + 1
+            machine.watch(self._collectors, record, first, self._closing)
+
+    def _send(self) -> None:
+        failures = 0
+        # MLflow takes seconds to import, and two threads that do so at once find each other's halves.
+        self._collectors = machine.collectors()
+        self._watching.start()
+        while not self._abandoned.is_set():
+            last = self._closing.is_set()
+            if last:
+                self._watching.join()  # its last sample is to be sent, too
+            self._something.clear()
+            try:
+                self._attempt()
+                failures = 0
+            except InputError as error:
+                self._warn(str(error))
+                failures += 1
+            except Exception as error:
+                self._warn(" ".join(f"{type(error).__name__}: {error}".split()))
+                failures += 1
+            if last:
+                return
+            if failures:
+                self._closing.wait(_PAUSES[min(failures, len(_PAUSES)) - 1])
+            else:
+                self._something.wait()
+
+    def _attempt(self) -> None:
+        from siamese.tracking.forward import send
+
+        send(self._journal, connect(self._uri), self._uri, self._abandoned.is_set)
+
+
+def add_beginning(kept: Journal, params: Params, known: Mapping[str, str], key: str | None, **when: int) -> None:
+    """Adds what a run begins with: its name, tags, parameters and data.
+
+    Args:
+        kept: the journal.
+        params: all of them.
+        known: tags.
+        key: the checkpoints' key, by which the same training is found again; None where it can't be continued.
+        when: `time`, where it isn't now.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    kept.add(
+        "run",
+        key=key,
+        name=name_in_sweep() or kept.training,
+        experiment=params.tracking.experiment,
+        sweep=sweep(),
+        tags=dict(known),
+        **when,
+    )
+    kept.add("params", values=facts.flat_params(params))
+    source = {name: value for name, value in known.items() if name.startswith(("siamese.git.", "siamese.data."))}
+    kept.add("data", name=params.data.path, digest=known["siamese.data.hash"], source=source)
+
+
+def add_files(kept: Journal, params: Params, catalog_file: Path) -> None:
+    """Adds the files that a training reads, as they are now.
+
+    Raises:
+        OSError: one can't be copied.
+    """
+    kept.keep_text(to_yaml(params), "training/params.yaml")
+    kept.keep(catalog_file, f"data/{places.CATALOG.name}")
+    rejected_file = catalog_file.with_name(places.REJECTED.name)
+    for file, name in ((rejected_file, f"data/{rejected_file.name}"), (facts.LOCK, f"training/{facts.LOCK.name}")):
+        if file.is_file():
+            kept.keep(file, name)
+
+
+def add_epochs(kept: Journal, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Adds rows of the history. An epoch that is recorded already, and was trained again after a kill, counts once.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    there = kept.steps("loss")
+    for row in rows:
+        if row["epoch"] not in there:
+            kept.add("metrics", step=row["epoch"], values={name: row[name] for name in row if name != "epoch"})
+
+
+def continued(kept: Journal, known: Mapping[str, str]) -> dict[str, str]:
+    """Tags of a training that goes on: its own stay; what is otherwise now is told beside them."""
+    begun = kept.first("run")["tags"]
+    return {
+        name.replace("siamese.", "siamese.continued.", 1): value
+        for name, value in known.items()
+        if name.startswith("siamese.") and begun.get(name) != value
+    }
+
+
+def as_json(content: Mapping[str, Any]) -> str:
+    import json
+
+    return json.dumps(content, indent=2) + "\n"

@@ -1,0 +1,146 @@
+"""What is on disk and not yet on the server: `siamese sync`, and the run that a trained model belongs to."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siamese import places
+from siamese.errors import InputError
+from siamese.files import existing
+from siamese.params import Params
+from siamese.tracking import facts, journal, record
+from siamese.tracking.forward import find_run, send
+from siamese.tracking.journal import Journal, Sent
+from siamese.tracking.server import Unreachable, connect, reached, shown, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What `sync` did with a training: the name of its run, the id on the server, the number of records sent."""
+
+    name: str
+    run_id: str | None
+    records: int
+
+
+def sync() -> list[Synced]:
+    """Sends what is left of each journal to the server, but for trainings that go on at this moment.
+
+    Raises:
+        InputError: the server can't be used.
+    """
+    uri = tracking_uri()
+    done = []
+    client, failed = None, None
+    for kept in journal.journals():
+        holding = kept.held()
+        if holding is None:
+            continue  # that process sends its own
+        with holding:
+            _note_end(kept)
+            if kept.begun() and kept.left(shown(uri)):
+                client = client or connect(uri)
+                try:
+                    run_id, records = send(kept, client, uri)
+                    done.append(Synced(kept.first("run")["name"], run_id, records))
+                except Unreachable:
+                    raise
+                except InputError as error:  # this training's own: the others' records can be sent
+                    failed = error
+    if failed:
+        raise failed
+    return done
+
+
+def ensure_run(run_file: Path, params: Params) -> str:
+    """The id of the run of the training that `run_file` names, on the server as it is now.
+
+    What is left of its journal is sent. Where the journal lies on another machine, the run is found by its tag; where
+    there is none, as of a training that wasn't tracked, one is made from what lies beside `run_file`: the history and
+    the catalog.
+
+    Raises:
+        InputError: no `run_file`, or the server can't be used.
+    """
+    training = _training_of(run_file)
+    uri = tracking_uri()
+    client = connect(uri)
+    kept = Journal.of(training)
+    if not kept.begun():
+        with reached():
+            run_id = find_run(client, training, _experiments(client))
+        if run_id:
+            return run_id
+        record_afterwards(kept, run_file, params)
+    run_id, _ = send(kept, client, uri)
+    if run_id is None or not _there(client, run_id):
+        kept.mark(shown(uri), Sent())
+        run_id, _ = send(kept, client, uri)
+    if run_id is None:
+        raise InputError(f"{kept.folder}: holds no record of the training: remove the folder, and run this again")
+    return run_id
+
+
+def record_afterwards(kept: Journal, run_file: Path, params: Params) -> None:
+    """Writes the journal of a training that left none: parameters and code as they are now.
+
+    Raises:
+        InputError: what the training read or wrote is missing.
+    """
+    import pandas as pd
+
+    catalog_file = existing(run_file.with_name(places.CATALOG.name), "siamese catalog")
+    history_file = existing(run_file.with_name(places.HISTORY.name), "siamese train")
+    ended = int(history_file.stat().st_mtime * 1000)
+    known = facts.tags(params.data.path, catalog_file) | {"siamese.recorded": "after training"}
+    record.add_beginning(kept, params, known, key=None, time=ended)
+    record.add_files(kept, params, catalog_file)
+    rows = pd.read_csv(history_file).to_dict("records")
+    record.add_epochs(kept, [{str(name): None if pd.isna(row[name]) else row[name] for name in row} for row in rows])
+    kept.keep(history_file, "training/history.csv")
+    kept.add("status", value=journal.FINISHED, time=ended)
+
+
+def _note_end(kept: Journal) -> None:
+    """A training that was killed couldn't say so itself."""
+    if kept.begun() and kept.status() == journal.RUNNING:
+        kept.mend()
+        last = kept.read()[-1][1]["time"]
+        kept.add("status", value=journal.KILLED, time=last)
+
+
+def _training_of(run_file: Path) -> str:
+    existing(run_file, "siamese train")
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        content: Any = json.loads(run_file.read_text(encoding="utf-8"))
+        return str(content["training"])
+    raise InputError(f"{run_file} names no training: run `siamese train` again, or name another file")
+
+
+def _experiments(client: MlflowClient) -> list[str]:
+    found: list[str] = []
+    page = None
+    while page != "":
+        answer = client.search_experiments(max_results=1000, page_token=page)
+        found += [experiment.experiment_id for experiment in answer]
+        page = answer.token or ""
+    return found
+
+
+def _there(client: MlflowClient, run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    with reached():
+        try:
+            return client.get_run(run_id).info.lifecycle_stage == "active"
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
