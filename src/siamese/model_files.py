@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,17 +33,20 @@ def save(model_folder: Path, threshold_file: Path, max_pixels: int, folder: Path
     package = Path(siamese.__file__).parent
     paths = sys.path
     try:
-        mlflow.pyfunc.save_model(
-            str(folder),
-            mlflow_model=origin,
-            python_model=str(package / "served_model.py"),
-            code_paths=[str(package)],
-            artifacts={"servable": str(model_folder / "servable"), "threshold": str(threshold_file)},
-            model_config={MAX_PIXELS: max_pixels},
-            signature=signature(),
-            input_example=example(),
-            pip_requirements=requirements(),
-        )
+        with tempfile.TemporaryDirectory() as copies:  # DVC may have made links, which MLflow refuses
+            shutil.copytree(model_folder / "servable", Path(copies) / "servable")
+            shutil.copyfile(threshold_file, Path(copies) / "threshold.json")
+            mlflow.pyfunc.save_model(
+                str(folder),
+                mlflow_model=origin,
+                python_model=str(package / "served_model.py"),
+                code_paths=[str(package)],
+                artifacts={"servable": f"{copies}/servable", "threshold": f"{copies}/threshold.json"},
+                model_config={MAX_PIXELS: max_pixels},
+                signature=signature(),
+                input_example=example(),
+                pip_requirements=requirements(),
+            )
         mlflow.pyfunc.load_model(str(folder)).predict(example())
     finally:
         sys.path = paths  # MLflow puts the code of what it loads in front

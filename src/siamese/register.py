@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from siamese import card, data_page, figures, model_files
 from siamese.errors import InputError
+from siamese.files import existing
 from siamese.inspect import look, report, survey
 from siamese.lock import Lock
 from siamese.params import Params
@@ -122,7 +123,7 @@ def read(model_folder: Path, threshold_file: Path, metrics_file: Path) -> Evalua
     """
     if not (model_folder / "servable/saved_model.pb").exists():
         raise InputError(f"{model_folder}: no trained model here: run `siamese train` first, or name its folder")
-    value = threshold_of(threshold_file, None)
+    value = threshold_of(existing(threshold_file, "siamese evaluate"), None)
     threshold = json.loads(threshold_file.read_text(encoding="utf-8"))
     metrics = figures.read(metrics_file)
     weights = weights_digest(model_folder)
@@ -253,7 +254,7 @@ def _logged_model(client: MlflowClient, its_run: Run, digest: str) -> LoggedMode
 
 def _log_files(client: MlflowClient, its_run: Run, model: LoggedModel, evaluated: Evaluated, max_pixels: int) -> None:
     """The files of the logged model, unless it is complete."""
-    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+    from mlflow.entities import LoggedModelStatus
     from mlflow.models import Model
 
     if model.status == LoggedModelStatus.READY:
@@ -265,5 +266,22 @@ def _log_files(client: MlflowClient, its_run: Run, model: LoggedModel, evaluated
         model_files.save(evaluated.model_folder, evaluated.threshold_file, max_pixels, folder, origin)
         with reached():
             client.log_model_artifacts(model_id, str(folder))
-            client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+            _link(client, run_id, model_id)
             client.finalize_logged_model(model_id, LoggedModelStatus.READY)
+
+
+def _link(client: MlflowClient, run_id: str, model_id: str) -> None:
+    """Makes the logged model an output of its run, which MLflow lets be said only once."""
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.exceptions import MlflowException
+
+    def linked() -> bool:
+        outputs = client.get_run(run_id).outputs
+        return outputs is not None and any(one.model_id == model_id for one in outputs.model_outputs)
+
+    if not linked():
+        try:
+            client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+        except MlflowException:
+            if not linked():  # by another process meanwhile
+                raise
