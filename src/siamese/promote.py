@@ -46,13 +46,13 @@ class Promotion:
     """What came of it.
 
     Attributes:
-        challenger: the version that was looked at.
+        challenger: the version that was looked at; None: a model that isn't registered.
         champion: the version in use before; None: there was none.
         result: of the gate; None: the challenger is champion already.
         moved: whether alias `champion` was moved.
     """
 
-    challenger: Version
+    challenger: Version | None
     champion: Version | None
     result: Result | None
     moved: bool
@@ -86,7 +86,8 @@ def run(
         raise InputError(f"{registry.name} has no challenger on {shown(tracking_uri())}: run `siamese register` first")
     if champion and champion.number == challenger.number:
         return Promotion(challenger, champion, None, moved=False)
-    result = score(registry, challenger, champion, catalog_file, pairs_file, images_folder, models_folder, params)
+    entrant = _entrant(registry, challenger, models_folder)
+    result = score(registry, entrant, champion, catalog_file, pairs_file, images_folder, models_folder, params)
     if not dry_run:
         by, at = who(), now()
         _keep_report(registry, challenger, champion, result, by, at)
@@ -101,7 +102,7 @@ def run(
 
 def score(
     registry: Registry,
-    challenger: Version,
+    challenger: Entrant,
     champion: Version | None,
     catalog_file: Path,
     pairs_file: Path,
@@ -109,7 +110,7 @@ def score(
     models_folder: Path,
     params: PromoteParams,
 ) -> Result:
-    """What the gate says of two versions on the current test pairs; arguments as for `run`.
+    """What the gate says of challenger and champion on the current test pairs; arguments as for `run`.
 
     Raises:
         InputError: an input is missing, or a version's files are.
@@ -119,8 +120,8 @@ def score(
     catalog = read_table(existing(catalog_file, "siamese catalog"), CATALOG_COLUMNS)
     pairs = read_table(existing(pairs_file, "siamese pairs"), PAIR_COLUMNS)
     images = StoredImages(existing(images_folder, "siamese preprocess"))
-    entrants = [_entrant(registry, version, models_folder) for version in (challenger, champion) if version]
-    return contest.judge(catalog, pairs, images, entrants[0], entrants[1] if champion else None, params)
+    theirs = _entrant(registry, champion, models_folder) if champion else None
+    return contest.judge(catalog, pairs, images, challenger, theirs, params)
 
 
 def move(registry: Registry, challenger: Version, champion: Version | None, why: str, lease: float = LEASE) -> None:
@@ -231,7 +232,7 @@ def _trained_on(registry: Registry, version: Version) -> pd.Index | None:
 def _keep_report(
     registry: Registry, challenger: Version, champion: Version | None, result: Result, by: str, at: str
 ) -> None:
-    report = promotion_report.as_dict(challenger, champion, result) | {"by": by, "at": at}
+    report = promotion_report.as_dict(registry.name, challenger, champion, result) | {"by": by, "at": at}
     place = f"{REPORTS}/{at.replace(':', '-')}"
     registry.log_text(challenger, promotion_report.to_json(report), f"{place}.json")
     registry.log_text(challenger, promotion_report.to_markdown(report), f"{place}.md")

@@ -30,11 +30,16 @@ def in_words(result: Result, champion: Version | None) -> str:
     )
 
 
-def as_dict(challenger: Version, champion: Version | None, result: Result) -> dict[str, Any]:
-    """All of it, as plain values."""
+def as_dict(model: str, challenger: Version | None, champion: Version | None, result: Result) -> dict[str, Any]:
+    """All of it, as plain values.
+
+    Args:
+        model: name of the registered model.
+        challenger: None: the model isn't registered.
+    """
     return {
-        "model": challenger.name,
-        "challenger": challenger.number,
+        "model": model,
+        "challenger": challenger.number if challenger else None,
         "champion": champion.number if champion else None,
         **result.verdict.as_dict(),
         "pairs": dict(result.pairs),
@@ -52,7 +57,7 @@ def to_json(report: Mapping[str, Any]) -> str:
 def to_markdown(report: Mapping[str, Any]) -> str:
     """A page for a pull request or the run's artifacts, from `as_dict`."""
     verdict = "accepted" if report["accepted"] else "refused"
-    lines = [f"# {report['model']}, version {report['challenger']}: {verdict} by the gate", ""]
+    lines = [f"# {report['model']}, {_challenger(report)}: {verdict} by the gate", ""]
     lines += [f"- {reason}" for reason in report["reasons"]]
     if report["reasons"]:
         lines.append("")
@@ -66,16 +71,20 @@ def to_markdown(report: Mapping[str, Any]) -> str:
 def _figures(report: Mapping[str, Any]) -> list[str]:
     """The challenger by itself and, where there is one, beside the champion on the pairs of both."""
     found, pairs, thresholds = report["comparison"], report["pairs"], report["thresholds"]
-    titles = ["on test pairs", f"version {report['challenger']}"]
+    titles = ["on test pairs", _challenger(report)]
     columns, counts, decided_at = [report["figures"]], [pairs["challenger"]], [thresholds["challenger"]]
     if found:
-        titles += [f"version {report['challenger']}, compared", f"version {report['champion']}, compared"]
+        titles += [f"{_challenger(report)}, compared", f"version {report['champion']}, compared"]
         columns += [found["challenger"]["values"], found["champion"]["values"]]
         counts += [pairs["compared"]] * 2
         decided_at += [thresholds["challenger"], thresholds["champion"]]
     rows = [["pairs", *map(str, counts)], ["threshold", *map(_figure, decided_at)]]
     rows += [[name, *(_figure(column.get(name)) for column in columns)] for name in SHOWN]
     return _table(titles, rows)
+
+
+def _challenger(report: Mapping[str, Any]) -> str:
+    return f"version {report['challenger']}" if report["challenger"] else "the candidate"
 
 
 def _limits(report: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from siamese import places
 from siamese.cli.options import AsJson, ParamsFile, Settings, answer
 from siamese.cli.steps import Catalog, Images, Pairs
 from siamese.errors import ExitCode
+
+if TYPE_CHECKING:
+    from siamese.promote import Promotion
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,6 +39,10 @@ def promote(
     pairs_file: Pairs = places.PAIRS,
     images_folder: Images = places.IMAGES,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what the gate says.")] = False,
+    trained: Annotated[
+        bool,
+        typer.Option("--trained", help="The model trained here, for CI; with --dry-run it need not be registered."),
+    ] = False,
     report_file: Annotated[
         Path | None, typer.Option("--report", help="Markdown to write: the gate's report.", show_default="none")
     ] = None,
@@ -44,22 +51,36 @@ def promote(
     as_json: AsJson = False,
 ) -> int:
     """Make the challenger champion, if the gate accepts it; exit code 3 if not."""
+    from siamese import candidate
     from siamese import promote as step
-    from siamese import promotion_report
-    from siamese.files import whole_file
     from siamese.params import load
-    from siamese.progress import say
     from siamese.registry import Registry
 
     params = load(params_file, settings or [])
     registry = Registry(params.registry.name)
-    done = step.run(registry, catalog_file, pairs_file, images_folder, places.MODELS, params.promote, dry_run)
-    version = f"version {done.challenger.number} of {registry.name}"
+    files = (catalog_file, pairs_file, images_folder, places.MODELS)
+    if trained and dry_run:
+        champion, result = candidate.judge(registry, places.MODEL, places.THRESHOLD, *files, params.promote)
+        return _told(registry.name, step.Promotion(None, champion, result, moved=False), report_file, as_json)
+    against = candidate.challenge(registry, places.MODEL, places.THRESHOLD, places.METRICS) if trained else None
+    if against:
+        answer({"model": registry.name, "accepted": False, "reasons": [against], "moved": False}, against, as_json)
+        return ExitCode.REFUSED
+    return _told(registry.name, step.run(registry, *files, params.promote, dry_run), report_file, as_json)
+
+
+def _told(model: str, done: Promotion, report_file: Path | None, as_json: bool) -> int:
+    """Says what came of it; its exit code."""
+    from siamese import promotion_report
+    from siamese.files import whole_file
+    from siamese.progress import say
+
+    version = f"version {done.challenger.number} of {model}" if done.challenger else "the model trained here"
     if done.result is None:
-        already = {"model": registry.name, "champion": done.challenger.number, "moved": False}
+        already = {"model": model, "champion": done.champion and done.champion.number, "moved": False}
         answer(already, f"{version} is champion already: nothing to do", as_json)
         return ExitCode.DONE
-    report = promotion_report.as_dict(done.challenger, done.champion, done.result) | {"moved": done.moved}
+    report = promotion_report.as_dict(model, done.challenger, done.champion, done.result) | {"moved": done.moved}
     if report_file:
         with whole_file(report_file) as beside:
             beside.write_text(promotion_report.to_markdown(report), encoding="utf-8")

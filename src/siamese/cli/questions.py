@@ -1,4 +1,4 @@
-"""Questions that change nothing: `inspect`, `summary`, `metrics`, `params`."""
+"""Questions that change nothing: `inspect`, `summary`, `metrics`, `changes`, `params`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from siamese.cli.options import AsJson, ParamsFile, Settings, answer
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (inspect, summary, metrics, params):
+    for command in (inspect, summary, metrics, changes, params):
         app.command(rich_help_panel="Questions")(command)
 
 
@@ -74,6 +74,40 @@ def metrics(
 
     found = figures.read(metrics_file)
     answer(found, figures.to_text(found), as_json)
+
+
+def changes(
+    since: Annotated[str, typer.Option("--since", metavar="REV", help="Compare with this revision of git.")] = "HEAD",
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write the Markdown here.", show_default="print it")
+    ] = None,
+    verdict: Annotated[Path | None, typer.Option(metavar="FILE", help="What `siamese promote --json` printed.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the curves here, and show them in the report.")
+    ] = None,
+    picture_address: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where readers find the picture.", show_default="its path")
+    ] = None,
+    plots: Annotated[Path, typer.Option("--plots", help="Curves, as CSV.")] = places.PLOTS,
+    earlier_plots: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Curves from before, drawn in grey.")
+    ] = None,
+) -> None:
+    """Report in Markdown what has changed since a revision: figures, data, parameters, and what the gate says."""
+    from siamese import changes as question
+
+    judged = question.verdict(verdict) if verdict else None
+    before, after = question.at(since), question.now()
+    address = picture_address or (question.path_from(output, picture) if picture else None)
+    text = question.render(before, after, judged, address)
+    if picture:
+        from siamese import changes_picture
+
+        changes_picture.draw(picture, plots, places.HISTORY, earlier_plots)
+    if output:
+        question.write(output, text)
+    else:
+        print(text, end="")
 
 
 def params(params_file: ParamsFile = None, settings: Settings = None, as_json: AsJson = False) -> None:

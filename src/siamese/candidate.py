@@ -1,0 +1,75 @@
+"""The model trained here, whatever the registry's aliases say: what CI asks the gate about, and promotes.
+
+Alias `challenger` is the version registered last, by anybody. A pull request's model is judged without being
+registered; a model of the main branch is made the challenger again if it was registered before.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from siamese import unseen
+from siamese.contest import Entrant, Result
+from siamese.errors import InputError
+from siamese.params import PromoteParams
+from siamese.promote import ROLLED_BACK, score
+from siamese.register import SAME, read
+from siamese.registry import CHALLENGER, CHAMPION, Registry, Version
+from siamese.tables import read_table
+from siamese.threshold import threshold_of
+
+
+def judge(
+    registry: Registry,
+    model_folder: Path,
+    threshold_file: Path,
+    catalog_file: Path,
+    pairs_file: Path,
+    images_folder: Path,
+    models_folder: Path,
+    params: PromoteParams,
+) -> tuple[Version | None, Result]:
+    """The champion, and what the gate says of the model trained here against it. Nothing is written to the registry.
+
+    Args:
+        model_folder, threshold_file, catalog_file, pairs_file, images_folder: what the steps wrote.
+        models_folder: where the champion is fetched to.
+
+    Raises:
+        InputError: an input is missing, or the server can't be used.
+    """
+    from siamese.verifier import Verifier
+
+    champion = registry.alias(CHAMPION)
+    entrant = Entrant(
+        name="the candidate",
+        load=partial(Verifier.load, model_folder),
+        threshold=threshold_of(threshold_file, None),
+        trained_on=unseen.trained_on(read_table(catalog_file, ["image_id", "split"])),
+    )
+    files = (catalog_file, pairs_file, images_folder, models_folder)
+    return champion, score(registry, entrant, champion, *files, params)
+
+
+def challenge(registry: Registry, model_folder: Path, threshold_file: Path, metrics_file: Path) -> str | None:
+    """Makes the version of the model trained here the challenger, unless it is champion already.
+
+    Returns:
+        Why it mustn't be promoted by a machine; None: nothing is against it.
+
+    Raises:
+        InputError: it isn't registered, its files don't belong together, or the server can't be used.
+    """
+    version = registry.with_tag(SAME, read(model_folder, threshold_file, metrics_file).digest)
+    if version is None:
+        raise InputError(f"the model in {model_folder} is not registered: run `siamese register` first")
+    if CHAMPION not in version.aliases:
+        by, at = (version.tags.get(f"{ROLLED_BACK}.{what}") for what in ("by", "at"))
+        if at:
+            return (
+                f"version {version.number} was rolled back by {by}, {at}: `siamese promote` by hand promotes it again"
+            )
+    if CHALLENGER not in version.aliases:
+        registry.point(CHALLENGER, version.number)
+    return None
