@@ -13,7 +13,7 @@ from siamese import places
 from siamese.errors import InputError
 from siamese.files import whole_file
 from siamese.registry import Registry, Version, resolve
-from siamese.tracking.server import reached, shown, tracking_uri
+from siamese.tracking.server import is_local, reached, shown, tracking_uri
 
 PARAMS = "training/params.yaml"  # artifact of a run
 UNVERSIONED = "catalog:"  # begins a digest of data that DVC doesn't know
@@ -60,7 +60,8 @@ def lineage(reference: str) -> Lineage:
         InputError: there is no such model, or the registry can't be used.
     """
     registry, version = resolve(reference)
-    return trace(version, _parameters(registry, version), shown(tracking_uri()))
+    uri = tracking_uri()
+    return trace(version, _parameters(registry, version), uri if is_local(uri) else shown(uri))
 
 
 def trace(version: Version, parameters: Mapping[str, str], server: str) -> Lineage:
