@@ -29,6 +29,15 @@ repro: setup ## Run the pipeline on data.path: image folders in, a measured mode
 	@siamese metrics
 	@echo "Open report.html in a browser, or compare two images: .venv/bin/siamese verify A B"
 
+retrain: setup ## Pull data, run what has changed, register, ask the gate, report: what CI does (docs/retraining.md)
+	@.ci/retrain || [ $$? = 3 ]
+
+publish: ## Commit dvc.lock, parameters and figures of a retraining, and push them to BRANCH
+	@.ci/publish
+
+images: ## Build the container images
+	docker build --file docker/tracking/Dockerfile --tag siamese-tracking .
+
 test: $(VENV)/for-developers ## Run all tests, with coverage
 	@rm -f .coverage .coverage.*
 	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml pytest --cov --cov-report= --numprocesses $(PROCESSES) --dist loadgroup
@@ -39,10 +48,14 @@ test-long: $(VENV)/for-developers ## Run the long forms of tests, which take an 
 coverage: ## Show which lines the last `make test` did not run
 	coverage report --show-missing --skip-covered
 
-lint: $(VENV)/for-developers ## Check style, types and the DVC pipeline
+lint: $(VENV)/for-developers ## Check style, types, workflows and container files
 	ruff check .
 	ruff format --check .
 	mypy
+	zizmor --offline --quiet .github
+	check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	check-jsonschema --quiet --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci .gitlab-ci.yml
+	check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose.yaml
 
 format: $(VENV)/for-developers ## Put every file into the project's style
 	ruff check --fix .
@@ -50,7 +63,8 @@ format: $(VENV)/for-developers ## Put every file into the project's style
 
 lock: $(VENV)/for-developers ## Renew the pinned and hashed requirement files from pyproject.toml
 	$(COMPILE) --upgrade pyproject.toml $(EXTRAS) -o requirements.txt
-	$(COMPILE) --upgrade pyproject.toml $(EXTRAS) --extra server --extra dev -c requirements.txt -o requirements/dev.txt
+	$(COMPILE) --upgrade pyproject.toml $(EXTRAS) --extra dev --group pyproject.toml:server -c requirements.txt -o requirements/dev.txt
+	$(COMPILE) --upgrade --group pyproject.toml:server -c requirements/dev.txt -o requirements/server.txt
 	$(COMPILE) --upgrade pyproject.toml $(EXTRAS) --extra gpu -c requirements.txt -o requirements/gpu.txt
 	$(COMPILE) --upgrade --group pyproject.toml:build -o requirements/build.txt
 
@@ -78,4 +92,4 @@ $(VENV)/for-developers: requirements/dev.txt $(VENV)/for-users
 	$(INSTALL) --require-hashes -r requirements/dev.txt
 	@touch $@
 
-.PHONY: help setup repro test test-long coverage lint format lock clean
+.PHONY: help setup repro retrain publish images test test-long coverage lint format lock clean
