@@ -184,18 +184,35 @@ def test_logins_are_kept_in_a_database_of_their_own_and_no_password_in_clear(sta
 
 
 def test_a_user_reads_all_and_writes_only_what_is_granted(stack: Stack) -> None:
+    """`ci` may do what a retraining does to a registered model and an experiment of others; `reader` may look."""
     stack.python(
         "from mlflow.server import get_app_client\n"
         "import mlflow, os\n"
         "users = get_app_client('basic-auth', tracking_uri=os.environ['MLFLOW_TRACKING_URI'])\n"
-        "users.create_user('reader', 'password-of-reader')\n"
-        "mlflow.create_experiment('of-admin')\n"
+        "for name in ('reader', 'ci'):\n"
+        "    users.create_user(name, f'password-of-{name}')\n"
+        "experiment = mlflow.create_experiment('of-admin')\n"
+        "client = mlflow.MlflowClient()\n"
+        "client.create_registered_model('of-admin')\n"
+        "client.create_model_version('of-admin', 's3://elsewhere/model')\n"
+        "users.grant_user_permission('ci', 'experiment', experiment, 'EDIT')\n"
+        "users.grant_user_permission('ci', 'registered_model', 'of-admin', 'EDIT')\n"
     )
-    reader = ("reader", "password-of-reader")
-    look = "import mlflow; print(mlflow.get_experiment_by_name('of-admin').experiment_id)"
-    stack.python(look, reader)
-    write = "import mlflow; mlflow.set_experiment('of-admin'); mlflow.start_run()"
-    assert "Permission denied" in stack.python(write, reader, exit_code=1)
+    retrain = (
+        "import mlflow\n"
+        "mlflow.set_experiment('of-admin')\n"
+        "client = mlflow.MlflowClient()\n"
+        "print('reads', client.get_model_version('of-admin', '1').version)\n"
+        "client.set_registered_model_alias('of-admin', 'champion', '1')\n"
+        "client.set_model_version_tag('of-admin', '1', 'siamese.promoted.by', 'ci')\n"
+        "client.create_registered_model('of-admin.promoting')\n"
+        "client.delete_registered_model('of-admin.promoting')\n"
+        "with mlflow.start_run():\n"
+        "    mlflow.log_metric('eer', 0.2)\n"
+    )
+    assert "reads 1\n" in stack.python(retrain, ("ci", "password-of-ci"))
+    refused = stack.python(retrain, ("reader", "password-of-reader"), exit_code=1)
+    assert "reads 1\n" in refused and "Permission denied" in refused
 
 
 def test_two_processes_that_make_the_same_registered_model_at_once_one_wins(stack: Stack) -> None:
