@@ -30,7 +30,10 @@ SMALL = {
     "train.precision": "float32",
     "evaluate.bootstrap": 100,
     "evaluate.one_shot_trials": 20,
+    "tracking.checkpoints": "none",  # half a gigabyte each
 }
+for name in ("MLFLOW_TRACKING_URI", "SIAMESE_SWEEP", "DVC_EXP_BASELINE_REV", "DVC_EXP_NAME"):
+    os.environ.pop(name, None)  # no test writes to a developer's own server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

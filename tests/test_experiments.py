@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Repository, changed_stages
+from conftest import ROOT, Repository, changed_stages, working_folder
+
+from siamese.tracking.server import connect
 
 PLOTS = [next(iter(plot)) for plot in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]]
 # The page's rule of the Makefile, with the environment that is there.
@@ -139,3 +141,14 @@ def test_a_queue_runs_to_its_end_and_leaves_the_folder_alone(tried: Repository) 
     assert changed(tried, "resamples-2") == {"evaluate.bootstrap": 102}
     assert changed(tried, "rate-1") == {"train.optimizer.learning_rate": 0.0002}
     assert changed(tried, "rate-2") == {"train.optimizer.learning_rate": 0.0004}
+    assert_one_sweep(tried, experiments=2)
+
+
+def assert_one_sweep(tried: Repository, experiments: int) -> None:
+    """The experiments that trained, in copies of the project, are runs of the project, nested under one."""
+    with working_folder(tried.folder):
+        runs = connect().search_runs(["1"])
+    (parent,) = [run for run in runs if "siamese.sweep" in run.data.tags]
+    nested = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert len(nested) == experiments and {run.info.status for run in nested} == {"FINISHED"}
+    assert {run.info.run_name for run in nested} == {f"rate-{n}" for n in (1, 2)}

@@ -172,6 +172,7 @@ def test_two_workers_of_which_one_is_killed_end_as_one_process_left_alone(worksp
     assert codes == [0, 0], told
     assert all("continuing after epoch 1, step 0\n" in one for one in told)
     assert "train: wrote artifacts/model\n" in told[0] and "train: nothing to write here\n" in told[1]
+    assert [one.count("tracking: run ") for one in told] == [1, 0]  # the chief alone records
     pair.assert_ended_as(workspace)
 
 

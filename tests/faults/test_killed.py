@@ -21,7 +21,8 @@ import pytest
 from conftest import working_folder
 from test_train import weights_of
 
-from siamese import cli
+from siamese import cli, places
+from siamese.tracking.server import connect
 
 HERE = Path(__file__).parent
 INPUTS = [f"artifacts/{name}" for name in ("catalog.parquet", "pairs.parquet", "images", "transform")]
@@ -147,12 +148,24 @@ def assert_equal_results(left_alone: Path, killed: Path) -> None:
     assert json.loads((killed / "metrics.json").read_text()) == json.loads((left_alone / "metrics.json").read_text())
 
 
+def assert_one_run(folder: Path) -> None:
+    """However often it was killed, the training is one MLflow run, which has each epoch once."""
+    with working_folder(folder):
+        named = json.loads(places.RUN.read_text())
+        runs = connect().search_runs(["1"], f"tags.`siamese.training` = '{named['training']}'")
+        assert [(run.info.run_id, run.info.status) for run in runs] == [(named["run_id"], "FINISHED")]
+        logged = [(one.step, one.value) for one in connect().get_metric_history(named["run_id"], "loss")]
+        history = pd.read_csv(places.HISTORY)
+        assert sorted(logged) == list(zip(history.epoch, history.loss, strict=True))
+
+
 def test_training_killed_three_times_ends_as_left_alone(workspace: Path, tmp_path: Path) -> None:
     """In the second epoch, in the writing of a checkpoint and of the model. The workspace's own run, which wrote no
     checkpoint before its end, is the one left alone."""
     folder = with_inputs_of(workspace, tmp_path)
     ends(folder, ["-S", "train.checkpoint_every=1"], kills(seed=3333), wanted=3)
     assert_equal_results(workspace, folder)
+    assert_one_run(folder)
 
 
 @pytest.mark.long
@@ -164,3 +177,4 @@ def test_training_killed_twenty_times_ends_as_left_alone(workspace: Path, tmp_pa
         assert cli.run(["evaluate"]) == 0
     ends(killed, settings, kills(seed=0), wanted=20)
     assert_equal_results(left_alone, killed)
+    assert_one_run(killed)

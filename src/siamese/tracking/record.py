@@ -191,6 +191,7 @@ class Forwarder:
     def __init__(self, kept: Journal, uri: str, warn: Callable[[str], None]) -> None:
         self._journal, self._uri, self._warn = kept, uri, warn
         self._something, self._closing, self._abandoned = threading.Event(), threading.Event(), threading.Event()
+        self._failures = 0  # since it was last reached
         self._watching = threading.Thread(target=self._watch, name="machine", daemon=True)
         self._sending = threading.Thread(target=self._send, name="tracking", daemon=True)
         self._sending.start()
@@ -211,7 +212,7 @@ class Forwarder:
         with Interrupt() as interrupt:
             while self._sending.is_alive() and not interrupt.number and time.monotonic() - began < longest:
                 self._sending.join(0.1)
-                if not told and time.monotonic() - began > _SILENCE:
+                if not told and not self._failures and time.monotonic() - began > _SILENCE:
                     told = True
                     say(f"tracking: sending the rest to {shown(self._uri)}")
         if self._sending.is_alive():
@@ -229,7 +230,6 @@ class Forwarder:
             machine.watch(self._collectors, record, first, self._closing)
 
     def _send(self) -> None:
-        failures = 0
         # MLflow takes seconds to import, and two threads that do so at once find each other's halves.
         self._collectors = machine.collectors()
         self._watching.start()
@@ -240,17 +240,17 @@ class Forwarder:
             self._something.clear()
             try:
                 self._attempt()
-                failures = 0
+                self._failures = 0
             except InputError as error:
                 self._warn(str(error))
-                failures += 1
+                self._failures += 1
             except Exception as error:
                 self._warn(" ".join(f"{type(error).__name__}: {error}".split()))
-                failures += 1
+                self._failures += 1
             if last:
                 return
-            if failures:
-                self._closing.wait(_PAUSES[min(failures, len(_PAUSES)) - 1])
+            if self._failures:
+                self._closing.wait(_PAUSES[min(self._failures, len(_PAUSES)) - 1])
             else:
                 self._something.wait()
 
