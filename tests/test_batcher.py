@@ -132,6 +132,21 @@ def test_a_request_that_gives_up_leaves_the_queue() -> None:
     with_batcher(test)
 
 
+def test_who_comes_after_one_that_gave_up_still_waits_for_others() -> None:
+    """The first comes at 0 and leaves; the second comes at 0.1 and waits until 0.5 (0.4 of its own), not until 0.4."""
+
+    async def test(batcher: Batcher, model: Model) -> None:
+        loop = asyncio.get_running_loop()
+        gone = asyncio.create_task(batcher.embed(images(1)))
+        await asyncio.sleep(0.1)
+        gone.cancel()
+        began = loop.time()
+        await batcher.embed(images(2))
+        assert loop.time() - began >= 0.4
+
+    with_batcher(test, wait=0.4)
+
+
 def test_a_request_that_gives_up_while_it_is_embedded_harms_nobody() -> None:
     async def test(batcher: Batcher, model: Model) -> None:
         model.allowed.clear()

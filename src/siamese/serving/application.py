@@ -20,10 +20,9 @@ from siamese.serving import answers, metrics, uploads
 from siamese.serving.around import Around
 from siamese.serving.batcher import Full
 from siamese.serving.refusals import Refused
-from siamese.serving.service import Service
+from siamese.serving.service import Decoded, Service
 
 Result = TypeVar("Result")
-Images = dict[str, list[bytes]]
 
 _PAIR: uploads.Fields = {"anchor": None, "other": None}
 _DESCRIPTION = """\
@@ -69,8 +68,8 @@ def application(service: Service, figures: metrics.Metrics, access_log: bool) ->
     async def verify(request: Request) -> Response:
         """Whether both images show the same identity, by the threshold that was chosen when the model was evaluated."""
 
-        async def compare(images: Images, _: Callable[[int], None]) -> Response:
-            found = await service.verify(request.state.id, *images["anchor"], *images["other"])
+        async def compare(images: list[Decoded]) -> Response:
+            found = await service.verify(request.state.id, images)
             return JSONResponse(asdict(found) | {"model": str(service.loaded())})
 
         return await _answered(request, service, _PAIR, compare)
@@ -92,9 +91,8 @@ def application(service: Service, figures: metrics.Metrics, access_log: bool) ->
     async def embed(request: Request) -> Response:
         """The vectors that the model compares. Those of two models can't be compared: keep the model's name."""
 
-        async def vectors(images: Images, take: Callable[[int], None]) -> Response:
-            take(len(images["images"]) - 1)
-            found = await service.embed(images["images"])
+        async def vectors(images: list[Decoded]) -> Response:
+            found = await service.embed(images)
             name = str(service.loaded())
             if answers.RAW in request.headers.get("accept", ""):
                 shape = ",".join(map(str, found.shape))
@@ -148,40 +146,45 @@ async def _answered(
     request: Request,
     service: Service,
     fields: uploads.Fields,
-    work: Callable[[Images, Callable[[int], None]], Coroutine[Any, Any, Response]],
+    work: Callable[[list[Decoded]], Awaitable[Response]],
 ) -> Response:
     """Reads the images of a request within the limits, and does the work on them while the client is there.
 
     Args:
         fields: what the body has to hold; a place in the queue is taken for each before the body is read.
-        work: given the images, and a function that takes more places.
+        work: given the images in the order of the fields.
 
     Raises:
         Refused: a limit is reached, or the request isn't what is asked for.
         ClientDisconnect: the client has gone.
     """
     service.loaded()
-    limits = service.limits
     uploads.refuse_other_kinds(request.headers)
-    until = asyncio.get_running_loop().time() + limits.seconds
+    seconds = service.limits.seconds
+    until = asyncio.get_running_loop().time() + seconds
     try:
         with service.places() as take:
             take(len(fields))
             try:
                 async with asyncio.timeout_at(until):
-                    body = await uploads.body_of(request, limits.max_bytes)
+                    body = await uploads.body_of(request, service.limits.max_bytes)
             except TimeoutError:
-                sentence = f"the body did not come within {limits.seconds:g} s: send it faster"
+                sentence = f"the body did not come within {seconds:g} s: send it faster"
                 raise Refused(408, "slow body", sentence) from None
+            parsing = service.in_thread(uploads.images_of, request.headers["content-type"], body, fields)
+            del body  # up to serve.max_bytes, of which nothing is needed while the images wait
 
-            async def all_of_it() -> Response:
-                images = await service.in_thread(uploads.images_of, request.headers["content-type"], body, fields)
-                return await work(images, take)
+            async def rest() -> Response:
+                found = await parsing
+                take(sum(map(len, found.values())) - len(fields))
+                images = await service.decoded(found)
+                found.clear()
+                return await work(images)
 
             async with asyncio.timeout_at(until):
-                return await _while_connected(request, all_of_it())
+                return await _while_connected(request, rest())
     except TimeoutError:
-        sentence = f"no answer within {limits.seconds:g} s: ask again later"
+        sentence = f"no answer within {seconds:g} s: ask again later"
         raise Refused(503, "too slow", sentence, retry_after=1) from None
     except Full:
         raise Refused(429, "queue full", "too many images wait: ask again in a second", retry_after=1) from None

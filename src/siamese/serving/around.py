@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import time
 import uuid
 from collections.abc import Container
-from contextlib import suppress
 from datetime import UTC, datetime
 
 from starlette.datastructures import Headers
@@ -21,7 +19,6 @@ from siamese.serving.metrics import Metrics
 
 WENT_AWAY = 499  # as nginx has it: the client didn't wait for the answer
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_LINGER = 2.0  # seconds
 
 
 class Around:
@@ -38,22 +35,19 @@ class Around:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        headers = Headers(scope=scope)
-        identity = _request_id(headers.get("x-request-id", ""))
+        identity = _request_id(Headers(scope=scope).get("x-request-id", ""))
         scope.setdefault("state", {})["id"] = identity
-        body = _Body(receive, "expect" in headers)
         status = WENT_AWAY
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                await body.discard_rest()
                 status = message["status"]
                 message["headers"] = [*message.get("headers", []), (b"x-request-id", identity.encode())]
             await send(message)
 
         try:
-            await self._app(scope, body.receive, answer)
+            await self._app(scope, receive, answer)
         except ClientDisconnect:
             pass
         except Exception as error:
@@ -73,30 +67,6 @@ class Around:
             now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             line = {"time": now, "id": identity, "method": scope["method"], "path": scope["path"][:200]}
             say(json.dumps(line | {"status": status, "seconds": round(seconds, 4)}))
-
-
-class _Body:
-    """A request's body, of which it is known whether it was read to its end."""
-
-    def __init__(self, receive: Receive, asks_first: bool) -> None:
-        self._receive = receive
-        self._asks_first = asks_first  # Expect: 100-continue; to read is to say yes
-        self._over = False
-
-    async def receive(self) -> Message:
-        self._asks_first = False
-        message = await self._receive()
-        self._over = self._over or message["type"] != "http.request" or not message.get("more_body", False)
-        return message
-
-    async def discard_rest(self) -> None:
-        """A client that still sends when the connection ends may never see the answer: lets it send for a while."""
-        if self._asks_first:
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LINGER):
-                while not self._over:
-                    await self.receive()
 
 
 def _request_id(given: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -121,21 +121,19 @@ class Batcher:
 
     async def _next(self) -> list[_Waiting]:
         """The images that come next, at least one, no longer in the queue."""
-        while not (batch := list(islice(self._waiting, self._batch))):
+        loop = asyncio.get_running_loop()
+        while True:
+            oldest = next(iter(self._waiting), None)
+            until = None if oldest is None else oldest.since + self._wait
+            if len(self._waiting) >= self._batch or (until is not None and loop.time() >= until):
+                batch = list(islice(self._waiting, self._batch))
+                for one in batch:
+                    del self._waiting[one]
+                return batch
             self._came.clear()
-            await self._came.wait()
-        until = batch[0].since + self._wait
-        try:
-            async with asyncio.timeout_at(until):
-                while 0 < len(self._waiting) < self._batch:
-                    self._came.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
                     await self._came.wait()
-        except TimeoutError:
-            pass
-        batch = list(islice(self._waiting, self._batch))
-        for one in batch:
-            del self._waiting[one]
-        return batch or await self._next()
 
 
 async def together(all_of: Iterable[Awaitable[Any]]) -> list[Any]:

@@ -50,7 +50,6 @@ def run(
     Raises:
         InputError: the place to listen, the log, the model, its threshold or the registry can't be used.
     """
-    listening, address = _listen(host, port)
     figures = Metrics()
     log = Log(log_file, figures.dropped.inc) if log_file else None
     service = Service(limits, max_pixels, figures, log)
@@ -65,23 +64,25 @@ def run(
             http="h11",
             ws="none",
             loop="asyncio",
+            timeout_keep_alive=75,  # longer than the proxies and clients that reuse connections
             timeout_graceful_shutdown=math.ceil(limits.seconds) + 1,
         )
     )
+    with _listening(host, port) as socket_:
+        address = _address_of(socket_)
 
-    def load() -> None:
-        service.model = loaded = model.load(reference, threshold_file, own_threshold)
-        figures.model.labels(str(loaded)).set(1)
-        say(f"serving {loaded.name} version {loaded.version} at {address}")
+        def load() -> None:
+            service.model = loaded = model.load(reference, threshold_file, own_threshold)
+            figures.model.labels(str(loaded)).set(1)
+            say(f"serving {loaded.name} version {loaded.version} at {address}")
 
-    loading = _Loading(load, server.stop)
-    try:
-        loading.start()
-        server.run(sockets=[listening])
-    finally:
-        listening.close()
-        if log:
-            log.close(_SECONDS_TO_WRITE)
+        loading = _Loading(load, server.stop)
+        try:
+            loading.start()
+            server.run(sockets=[socket_])
+        finally:
+            if log:
+                log.close(_SECONDS_TO_WRITE)
     if loading.error:
         raise loading.error
     if loading.is_alive():
@@ -127,14 +128,17 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _listen(host: str, port: int) -> tuple[socket.socket, str]:
-    """A socket that listens, and its address as a URL."""
+def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), family=family, backlog=1024)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (while")[0]
         raise InputError(
             f"{host}, port {port}: can't listen there ({reason}): choose another --host or --port"
         ) from None
-    return listening, f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+
+
+def _address_of(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

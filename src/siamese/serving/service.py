@@ -26,8 +26,10 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
-class _Decoded:
-    pixels: np.ndarray  # uint8 [100, 100, 3]
+class Decoded:
+    """An image: its pixels, uint8 [100, 100, 3], and where predictions are logged, what the log says of it."""
+
+    pixels: np.ndarray
     statistics: Statistics | None
 
 
@@ -65,15 +67,30 @@ class Service:
         finally:
             self._workers.shutdown(wait=False, cancel_futures=True)
 
-    async def verify(self, request_id: str, anchor: bytes, other: bytes) -> Verdict:
-        """Compares two image files' bytes, and logs the answer.
+    def in_thread(self, function: Callable[..., Result], *arguments: object) -> asyncio.Future[Result]:
+        """Calls a function outside of the event loop."""
+        return asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
+
+    async def decoded(self, images: Mapping[str, Sequence[bytes]]) -> list[Decoded]:
+        """Decodes image files' bytes to 30 kB each: what waits in the queue is small, however large they were.
+
+        Args:
+            images: a name, for what is said of them, and one image or several.
 
         Raises:
-            Refused: an image can't be taken.
+            Refused: one can't be taken.
         """
+        named = {
+            name if len(group) == 1 else f"{name}[{number}]": data
+            for name, group in images.items()
+            for number, data in enumerate(group)
+        }
+        return await together(self.in_thread(self._decode, name, data) for name, data in named.items())
+
+    async def verify(self, request_id: str, images: Sequence[Decoded]) -> Verdict:
+        """Compares two images, and logs the answer."""
         model = self.loaded()
-        images = await self._decoded({"anchor": anchor, "other": other}, with_statistics=self._log is not None)
-        embeddings = await self._batcher.embed(np.stack([image.pixels for image in images]))
+        embeddings = await self.embed(images)
         found = (await self.in_thread(model.verifier.score, embeddings[:1], embeddings[1:]))[0]
         verdict = Verdict(bool(found >= np.float32(model.threshold)), float(found), model.threshold)
         if self._log:
@@ -82,34 +99,18 @@ class Service:
             self._log.add(Prediction(time.time(), request_id, str(model), *said, *seen))
         return verdict
 
-    async def embed(self, images: Sequence[bytes]) -> np.ndarray:
-        """Embeddings, float32 [images, 4096], of image files' bytes.
+    async def embed(self, images: Sequence[Decoded]) -> np.ndarray:
+        """Embeddings, float32 [images, 4096]."""
+        return await self._batcher.embed(np.stack([image.pixels for image in images]))
 
-        Raises:
-            Refused: an image can't be taken.
-        """
-        named = {f"images[{number}]": image for number, image in enumerate(images)}
-        decoded = await self._decoded(named, with_statistics=False)
-        return await self._batcher.embed(np.stack([image.pixels for image in decoded]))
-
-    async def in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
-        """Calls a function outside of the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
-
-    async def _decoded(self, images: Mapping[str, bytes], with_statistics: bool) -> list[_Decoded]:
-        # Decoded at once to 30 kB each: what waits in the queue is small, however large the images were.
-        return await together(
-            self.in_thread(self._decode, name, data, with_statistics) for name, data in images.items()
-        )
-
-    def _decode(self, name: str, data: bytes, with_statistics: bool) -> _Decoded:
+    def _decode(self, name: str, data: bytes) -> Decoded:
         try:
             info = check(data, self._max_pixels)
             encoded = canonical(data, self._max_pixels)
         except Rejected as reason:
             raise Refused(400, str(reason).partition(":")[0], f"{name}: {reason}") from None
         pixels = self._pixels(name, info.format, encoded)
-        return _Decoded(pixels, statistics_of(info, encoded) if with_statistics else None)
+        return Decoded(pixels, statistics_of(info, encoded) if self._log else None)
 
     def _pixels(self, name: str, format: str, encoded: bytes) -> np.ndarray:
         from tensorflow.errors import InvalidArgumentError

@@ -51,7 +51,7 @@ async def body_of(request: Request, most: int) -> bytes:
 
 
 def images_of(content_type: str, body: bytes, fields: Fields) -> dict[str, list[bytes]]:
-    """The bytes of the images in each field, in order, not looked at yet.
+    """The bytes of the images in each field, in the order of `fields`, not looked at yet.
 
     Args:
         content_type: the header.
@@ -69,7 +69,7 @@ def images_of(content_type: str, body: bytes, fields: Fields) -> dict[str, list[
             raise _wrong(f"{_quoted(name)} is missing: send {_wanted(fields)}")
         if len(images) > (most or 1):
             raise _wrong(f"{_quoted(name)} has {len(images)} images: send at most {most or 1}")
-    return found
+    return {name: found[name] for name in fields}
 
 
 def _from_multipart(content_type: str, body: bytes, fields: Fields) -> dict[str, list[bytes]]:
