@@ -24,10 +24,12 @@ help: ## List the commands
 
 setup: $(VENV)/for-users .dvc/plots_page.html ## Create .venv with all that the pipeline needs
 
-repro: setup ## Run the pipeline on data.path: image folders in, a measured model out (dvc repro)
+repro: setup ## Run the pipeline on data.path: image folders in, a measured model and champion out
 	dvc repro
 	@siamese metrics
-	@echo "Open report.html in a browser, or compare two images: .venv/bin/siamese verify A B"
+	siamese register
+	siamese promote
+	@echo "The report is report.html; the commands above lie in .venv/bin"
 
 retrain: setup ## Pull data, run what has changed, register, ask the gate, report: what CI does (docs/retraining.md)
 	@.ci/retrain || [ $$? = 3 ]
