@@ -506,6 +506,16 @@ except OSError:
     assert [content["values"] for _, content in Journal(tmp_path / "one").read()] == [{}, {"a": "b"}]
 
 
+def test_a_training_goes_on_where_no_record_can_be_written(client: MlflowClient, folder: Path, capsys) -> None:
+    """A file lies where the journals' folder was to be."""
+    (folder / ".siamese").mkdir()
+    (folder / ".siamese/tracking").write_text("")
+    named = trained([1, 2])
+    assert named.run_id is None and named.training
+    (line,) = of_tracking(capsys)
+    assert line.endswith("; training goes on without a record")
+
+
 def test_records_of_several_threads_are_whole_lines(tmp_path: Path) -> None:
     kept = Journal(tmp_path / "one")
     threads = [

@@ -74,7 +74,7 @@ def find_or_create_run(journal: Journal, client: MlflowClient, uri: str) -> str:
     Raises:
         InputError: the experiment was deleted.
     """
-    begun = journal.first("run")
+    begun = journal.beginning()
     experiment = _experiment(client, begun["experiment"], uri)
     run_id = find_run(client, journal.training, [experiment])
     if run_id is None:

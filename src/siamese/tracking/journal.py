@@ -53,7 +53,7 @@ class Journal:
 
     def begun(self) -> bool:
         """Whether anything is recorded."""
-        return bool(self.first("run"))
+        return bool(self.beginning())
 
     def remove(self) -> None:
         """Removes the journal and its files."""
@@ -155,9 +155,12 @@ class Journal:
         """The training's status as recorded last; a training that was killed couldn't say so, and is RUNNING."""
         return next((record["value"] for _, record in reversed(self.read()) if record["kind"] == "status"), RUNNING)
 
-    def first(self, kind: str) -> dict[str, Any]:
-        """The first record of a kind; empty where there is none."""
-        return next((record for _, record in self.read() if record["kind"] == kind), {})
+    def beginning(self) -> dict[str, Any]:
+        """The first record, of kind `run`; empty where nothing is recorded."""
+        with suppress(FileNotFoundError), (self.folder / _JOURNAL).open("rb") as journal:
+            line = journal.readline()
+            return json.loads(line) if line.endswith(b"\n") else {}
+        return {}
 
     def steps(self, metric: str) -> set[int]:
         """The steps at which a metric is recorded."""
@@ -208,14 +211,12 @@ def new_id() -> str:
 
 
 def unfinished(key: str) -> tuple[Journal, ExitStack] | None:
-    """The newest journal of a training with this checkpoint key that isn't finished, and nobody's now; held."""
+    """The newest journal of a training with this checkpoint key that isn't finished, nor going on elsewhere; held."""
     for journal in reversed(journals()):
-        if journal.first("run").get("key") != key or journal.status() == FINISHED:
-            continue
-        holding = journal.held()
-        if holding is not None:
-            journal.mend()
-            return journal, holding
+        if journal.beginning().get("key") == key and journal.status() != FINISHED:
+            holding = journal.held()
+            if holding is not None:
+                return journal, holding
     return None
 
 

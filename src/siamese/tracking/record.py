@@ -6,6 +6,7 @@ neither slows nor stops training: one line says so, and `siamese sync` sends the
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -33,6 +34,7 @@ SLOWEST = 2e6  # bytes a second: a checkpoint that is to be sent prolongs the wa
 
 _PAUSES = (1.0, 5.0, 15.0, 60.0)  # seconds between attempts to reach a server that is away
 _SILENCE = 5.0  # seconds of waiting at the end after which a person is told why
+_KEPT = "its record is kept, and `siamese sync` sends it"
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,7 @@ class Recorder:
         self.began = True
         self._training = journal.new_id()
         if self._params.tracking.enabled:
-            self._guarded(lambda: self._begin(origin, history))
-            if self._journal and not self._forwarder:  # half a beginning would pass for a whole one
-                self._journal.remove()
-                self._journal = None
+            self._guarded(lambda: self._begin(origin, history), "training goes on without a record")
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """An epoch is measured: a row of the history."""
@@ -103,9 +102,9 @@ class Recorder:
 
     def ended(self, checkpoints: Path) -> None:
         """The model is written, and the checkpoints in this folder are about to be removed."""
-        kept, places_of = self._journal, newest_first(checkpoints)
-        if kept and places_of and self._params.tracking.checkpoints != "none":
-            self._guarded(lambda: kept.keep_checkpoint(places_of[0]))
+        kept, there = self._journal, newest_first(checkpoints)
+        if kept and there and self._params.tracking.checkpoints != "none":
+            self._guarded(lambda: kept.keep_checkpoint(there[0]))
 
     def close(self, status: str) -> None:
         """Adds the status, and waits a limited time for what isn't sent yet."""
@@ -124,26 +123,33 @@ class Recorder:
         return Run(self._journal.training, self._journal.sent(server).run_id, server, experiment)
 
     def _begin(self, origin: Origin, history: Sequence[Mapping[str, Any]]) -> None:
+        known = facts.tags(self._params.data.path, self._catalog_file)
+        environment = facts.environment(str(origin.settings["train"]["precision"]))
         found = journal.unfinished(origin.key)
         if found:
-            self._journal, holding = found
+            kept, holding = found
         else:
-            self._journal = Journal.of(self._training)
-            holding = self._journal.held() or ExitStack()
+            kept = Journal.of(self._training)
+            holding = kept.held() or ExitStack()  # nobody else knows its name
         self._open.push(holding)
-        known = facts.tags(self._params.data.path, self._catalog_file)
-        if found:
-            self._journal.add("status", value=journal.RUNNING)
-            if others := continued(self._journal, known):
-                self._journal.add("tags", values=others)
-        else:
-            add_beginning(self._journal, self._params, known, origin.key)
-        add_files(self._journal, self._params, self._catalog_file)
-        environment = facts.environment(str(origin.settings["train"]["precision"]))
-        self._journal.keep_text(as_json(environment), "training/environment.json")
-        self._add_epochs(history)
-        say(f"tracking: run {self._journal.first('run')['name']} in {shown(self._uri)}")
-        self._forwarder = Forwarder(self._journal, self._uri, self._warn)
+        try:
+            if found:
+                kept.mend()
+                kept.add("status", value=journal.RUNNING)
+                if others := continued(kept, known):
+                    kept.add("tags", values=others)
+            else:
+                add_beginning(kept, self._params, known, origin.key)
+            add_files(kept, self._params, self._catalog_file)
+            kept.keep_text(as_json(environment), "training/environment.json")
+            add_epochs(kept, history)
+        except OSError:
+            if not found:
+                kept.remove()  # half a beginning would pass for a whole one
+            raise
+        self._journal = kept
+        say(f"tracking: run {kept.beginning()['name']} in {shown(self._uri)}")
+        self._forwarder = Forwarder(kept, self._uri, self._warn)
 
     def _add_epochs(self, rows: Sequence[Mapping[str, Any]]) -> None:
         if self._journal:
@@ -169,27 +175,26 @@ class Recorder:
             return WAIT_WHEN_STOPPED
         return LONGEST_WAIT + self._journal.checkpoint_size() / SLOWEST
 
-    def _warn(self, reason: str) -> None:
+    def _warn(self, reason: str, consequence: str = f"training goes on, {_KEPT}") -> None:
         if not self._told:
             self._told = True
-            say(f"tracking: {reason}; training goes on, its record is kept, and `siamese sync` sends it")
+            say(f"tracking: {reason}; {consequence}")
 
-    def _guarded(self, work: Callable[[], Any]) -> None:
+    def _guarded(self, work: Callable[[], Any], consequence: str = f"training goes on, {_KEPT}") -> None:
         try:
             work()
-        except InputError as error:
-            self._warn(str(error))
         except Exception as error:
             if os.environ.get("SIAMESE_TRACEBACK"):
                 raise
-            self._warn(" ".join(f"{type(error).__name__}: {error}".split()))
+            self._warn(_in_words(error), consequence)
 
 
 class Forwarder:
     """The threads beside training: one sends the journal to the server, one samples how busy the machine is."""
 
-    def __init__(self, kept: Journal, uri: str, warn: Callable[[str], None]) -> None:
+    def __init__(self, kept: Journal, uri: str, warn: Callable[..., None]) -> None:
         self._journal, self._uri, self._warn = kept, uri, warn
+        self._collectors: list[Any] = []
         self._something, self._closing, self._abandoned = threading.Event(), threading.Event(), threading.Event()
         self._failures = 0  # since it was last reached
         self._watching = threading.Thread(target=self._watch, name="machine", daemon=True)
@@ -217,7 +222,7 @@ class Forwarder:
                     say(f"tracking: sending the rest to {shown(self._uri)}")
         if self._sending.is_alive():
             self._abandoned.set()
-            self._warn(f"{shown(self._uri)} has not taken everything yet")
+            self._warn(f"{shown(self._uri)} has not taken everything yet", _KEPT)
 
     def _watch(self) -> None:
         def record(number: int, values: Mapping[str, float]) -> None:
@@ -231,22 +236,20 @@ class Forwarder:
 
     def _send(self) -> None:
         # MLflow takes seconds to import, and two threads that do so at once find each other's halves.
-        self._collectors = machine.collectors()
+        with suppress(Exception):  # what ails MLflow is told below
+            self._collectors = machine.collectors()
         self._watching.start()
         while not self._abandoned.is_set():
+            self._something.clear()  # before the next line: `close` sets the two in the other order
             last = self._closing.is_set()
             if last:
                 self._watching.join()  # its last sample is to be sent, too
-            self._something.clear()
             try:
                 self._attempt()
                 self._failures = 0
-            except InputError as error:
-                self._warn(str(error))
-                self._failures += 1
             except Exception as error:
-                self._warn(" ".join(f"{type(error).__name__}: {error}".split()))
                 self._failures += 1
+                self._warn(_in_words(error), _KEPT if last else f"training goes on, {_KEPT}")
             if last:
                 return
             if self._failures:
@@ -315,7 +318,7 @@ def add_epochs(kept: Journal, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def continued(kept: Journal, known: Mapping[str, str]) -> dict[str, str]:
     """Tags of a training that goes on: its own stay; what is otherwise now is told beside them."""
-    begun = kept.first("run")["tags"]
+    begun = kept.beginning()["tags"]
     return {
         name.replace("siamese.", "siamese.continued.", 1): value
         for name, value in known.items()
@@ -324,6 +327,10 @@ def continued(kept: Journal, known: Mapping[str, str]) -> dict[str, str]:
 
 
 def as_json(content: Mapping[str, Any]) -> str:
-    import json
-
+    """As a file of its own has it."""
     return json.dumps(content, indent=2) + "\n"
+
+
+def _in_words(error: Exception) -> str:
+    told = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    return " ".join(told.split())

@@ -49,7 +49,7 @@ def sync() -> list[Synced]:
                 client = client or connect(uri)
                 try:
                     run_id, records = send(kept, client, uri)
-                    done.append(Synced(kept.first("run")["name"], run_id, records))
+                    done.append(Synced(kept.beginning()["name"], run_id, records))
                 except Unreachable:
                     raise
                 except InputError as error:  # this training's own: the others' records can be sent
