@@ -17,7 +17,7 @@ from conftest import working_folder
 from mlflow_servers import mlflow_server
 
 from siamese import card, cli, params, places, register
-from siamese.registry import CHALLENGER, Registry, Version
+from siamese.registry import CHALLENGER, CHAMPION, Registry, Version
 from siamese.tracking.facts import flat_params
 
 LONGEST = 600  # seconds that a process may take here, far more than it needs
@@ -197,6 +197,23 @@ def test_another_threshold_is_another_version_of_the_same_run(make: Make, capsys
     assert "data/report.html" not in paths(project, second.run_id)
 
 
+def test_a_model_that_is_champion_takes_the_place_of_a_refused_challenger(make: Make) -> None:
+    """As when data that had been spoiled is put right again; a newer one that waits for a decision keeps its place."""
+    project = make("restored")
+    assert project.register() == 0
+    (first,) = project.versions()
+    registry = project.registry
+    registry.point(CHAMPION, first.number)
+    model_id = first.source.removeprefix("models:/")
+    second = registry.add(first.source, first.run_id, {"siamese.model": "of spoiled data"}, model_id)
+    registry.point(CHALLENGER, second.number)
+    assert project.register() == 0
+    assert registry.version(second.number).aliases == (CHALLENGER,)
+    registry.tag(second.number, {"siamese.refused.at": "2026-01-01"})
+    assert project.register() == 0
+    assert registry.version(first.number).aliases == (CHALLENGER, CHAMPION)
+
+
 def test_a_data_folder_that_has_changed_since_gives_no_report(make: Make, tmp_path: Path, capsys) -> None:
     """It would show images that the model wasn't trained on."""
     project = make("changed")
@@ -333,11 +350,12 @@ class TestWhatDoesNotBelongTogether:
             "siamese: artifacts/threshold.json is not of the model in artifacts/model: run `siamese evaluate` again"
         )
 
-    @pytest.mark.parametrize(
-        "values", [{"threshold": 0.123}, {"validation": {"false_accept_rate": 0.9, "recall": 0.9}}]
-    )
-    def test_metrics_of_another_evaluation(self, project: Project, capsys, values: dict) -> None:
-        self.changed(project, places.METRICS, **values)
+    @pytest.mark.parametrize("figure", ["threshold", "false_accept_rate", "recall"])
+    def test_metrics_of_another_evaluation(self, project: Project, capsys, figure: str) -> None:
+        """With a fixed threshold, only the error rates on validation pairs differ from model to model."""
+        validation = project.json(places.METRICS)["validation"] | {figure: 0.98765}
+        changed = {"threshold": 0.98765} if figure == "threshold" else {"validation": validation}
+        self.changed(project, places.METRICS, **changed)
         assert self.refused(project, capsys) == (
             "siamese: metrics.json and artifacts/threshold.json are of different evaluations: "
             "run `siamese evaluate` again"

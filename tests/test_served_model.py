@@ -106,9 +106,9 @@ def text(file: Path) -> str:
     return base64.b64encode(file.read_bytes()).decode()
 
 
-def png(image: Image.Image) -> bytes:
+def encoded(image: Image.Image, form: str = "PNG") -> bytes:
     file = BytesIO()
-    image.save(file, "PNG")
+    image.save(file, form)
     return file.getvalue()
 
 
@@ -118,10 +118,11 @@ def png(image: Image.Image) -> bytes:
         (Path.read_bytes, None),
         (Path.read_bytes, {"images": "bytes"}),
         (text, {"images": "base64"}),
+        (lambda file: text(file).encode(), {"images": "base64"}),
         (text, None),
         (str, {"images": "paths"}),
     ],
-    ids=["bytes by default", "bytes", "base64", "text by default", "paths"],
+    ids=["bytes by default", "bytes", "base64", "base64 as bytes", "text by default", "paths"],
 )
 def test_a_pair_has_the_score_and_the_verdict_of_siamese_verify(
     workspace: Path, model, pairs: list[tuple[Path, Path]], form, params: dict | None
@@ -169,8 +170,9 @@ def test_images_of_odd_kinds_are_seen_as_everywhere_else(workspace: Path, model,
     [
         (b"no image", None, "row 1, other: not an image"),
         (b"", None, "row 1, other: empty file"),
-        (png(Image.new("RGB", (9, 9)))[:-20], None, "row 1, other: truncated PNG"),
-        (png(Image.new("1", (2000, 1000))), None, "row 1, other: too many pixels: 2000 x 1000"),
+        (encoded(Image.new("RGB", (9, 9)))[:-20], None, "row 1, other: truncated PNG"),
+        (encoded(Image.new("RGB", (99, 99)), "JPEG")[:-99], None, "row 1, other: truncated JPEG"),
+        (encoded(Image.new("1", (2000, 1000))), None, "row 1, other: too many pixels: 2000 x 1000"),
         (None, None, "row 1, other: nothing, where bytes are needed"),
         ("a/path.png", None, "row 1, other: text that isn't base64"),
         ("YQ==", {"images": "base64"}, "row 1, other: not an image"),

@@ -22,7 +22,7 @@ from siamese.inspect import look, report, survey
 from siamese.lock import Lock
 from siamese.params import Params
 from siamese.progress import say
-from siamese.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
+from siamese.registry import CHALLENGER, CHAMPION, Registry, Version
 from siamese.tables import read_table
 from siamese.threshold import threshold_of
 from siamese.tracking.facts import flat_params
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
 
 SAME = "siamese.model"  # tag: digest of weights and threshold
-DECIDED = ("siamese.promoted.at", "siamese.refused.at")  # tags of a version that was a challenger once
+DECIDED = {"siamese.promoted.at", "siamese.refused.at"}  # tags of a version that was judged
 DATA_REPORT, CARD, EVALUATION = "data/report.html", "card.md", "evaluation"
 NAME = "model"  # of the logged model
 SAME_FIGURE = 1e-6  # metrics.json is rounded to six decimals
@@ -129,7 +129,7 @@ def read(model_folder: Path, threshold_file: Path, metrics_file: Path) -> Evalua
     weights = weights_digest(model_folder)
     if threshold.get("weights") != weights:
         raise InputError(f"{threshold_file} is not of the model in {model_folder}: run `siamese evaluate` again")
-    if any(abs(ours - theirs) > SAME_FIGURE for ours, theirs in _twice(threshold, metrics)):
+    if not _agree(threshold, metrics):
         raise InputError(
             f"{metrics_file} and {threshold_file} are of different evaluations: run `siamese evaluate` again"
         )
@@ -174,12 +174,18 @@ def numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield prefix + name, float(value)
 
 
-def _twice(threshold: Mapping[str, Any], metrics: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
-    """What both files of one evaluation say."""
-    validation = metrics["validation"]
-    yield threshold["threshold"], metrics["threshold"]
-    yield threshold["false_accept_rate"], validation["false_accept_rate"]
-    yield 1 - threshold["false_reject_rate"], validation["recall"]
+def _agree(threshold: Mapping[str, Any], metrics: Mapping[str, Any]) -> bool:
+    """Whether what both files of one evaluation say is the same."""
+    try:
+        validation = metrics["validation"]
+        twice = (
+            (threshold["threshold"], metrics["threshold"]),
+            (threshold["false_accept_rate"], validation["false_accept_rate"]),
+            (1 - threshold["false_reject_rate"], validation["recall"]),
+        )
+        return all(abs(ours - theirs) <= SAME_FIGURE for ours, theirs in twice)
+    except (KeyError, TypeError):
+        return False
 
 
 def _registered(registry: Registry, digest: str) -> Version | None:
@@ -187,12 +193,22 @@ def _registered(registry: Registry, digest: str) -> Version | None:
 
 
 def _challenging(registry: Registry, version: Version) -> Version:
-    """Makes the newest version the challenger, unless something was decided about it already."""
-    decided = set(DECIDED) & version.tags.keys() or {CHAMPION, PREVIOUS, CHALLENGER} & set(version.aliases)
-    if decided or version.number != registry.versions()[0].number:
+    """Makes the version the challenger, as the model of the pipeline as it is now.
+
+    Not if a newer one waits for a decision, nor if this one was refused or replaced: it isn't put forward again. The
+    champion is, which has nothing to win, so that no refused challenger is left to be tried again and again.
+    """
+    challenger = registry.alias(CHALLENGER)
+    waits = challenger is not None and challenger.number > version.number and not _decided(challenger)
+    over = _decided(version) and CHAMPION not in version.aliases
+    if waits or over or CHALLENGER in version.aliases:
         return version
     registry.point(CHALLENGER, version.number)
     return registry.version(version.number)
+
+
+def _decided(version: Version) -> bool:
+    return bool(DECIDED & version.tags.keys())
 
 
 def _log_evaluation(
@@ -275,13 +291,9 @@ def _link(client: MlflowClient, run_id: str, model_id: str) -> None:
     from mlflow.entities import LoggedModelOutput
     from mlflow.exceptions import MlflowException
 
-    def linked() -> bool:
+    try:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+    except MlflowException:
         outputs = client.get_run(run_id).outputs
-        return outputs is not None and any(one.model_id == model_id for one in outputs.model_outputs)
-
-    if not linked():
-        try:
-            client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
-        except MlflowException:
-            if not linked():  # by another process meanwhile
-                raise
+        if outputs is None or all(one.model_id != model_id for one in outputs.model_outputs):
+            raise
