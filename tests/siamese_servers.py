@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+_READY = re.compile(r"^serving \S+ version \S+ at (http://127\.0\.0\.1:\d+)\n", re.MULTILINE)
 SECONDS = 120  # until something that should happen counts as not happening
 
 
@@ -36,9 +37,9 @@ class SiameseServer:
         return self._said.read_text()
 
     def address(self) -> str:
-        """Where it answers, as its first line says; waits for that line."""
-        wait_until(lambda: "http://" in self.said() or self.process.poll() is not None)
-        found = re.match(r"serving siamese version \S+ at (http://127\.0\.0\.1:\d+)\n", self.said())
+        """Where it answers, as the line says that it writes when it's ready; waits for that line."""
+        wait_until(lambda: _READY.search(self.said()) or self.process.poll() is not None)
+        found = _READY.search(self.said())
         assert found, self.said()
         return found[1]
 

@@ -227,7 +227,7 @@ def test_a_request_of_another_form_is_told_what_to_send(client: httpx.Client, ro
 def test_one_request_embeds_at_most_a_batch(client: httpx.Client) -> None:
     answer = client.post("/embed", files=[("images", png())] * 33)
     assert answer.status_code == 422
-    assert answer.json() == {"error": '"images" has 33 images: send at most 32'}
+    assert answer.json() == {"error": '"images" has too many images: send at most 32'}
 
 
 def test_other_paths_and_methods_get_a_sentence_too(client: httpx.Client) -> None:

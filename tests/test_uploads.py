@@ -56,8 +56,8 @@ def test_the_order_is_that_of_the_fields() -> None:
     [
         (multipart(("anchor", b"1")), PAIR, 422, '"other" is missing: send anchor and other'),
         (multipart(("anchor", b"1"), ("third", b"2")), PAIR, 422, '"third" is no field: send anchor and other'),
-        (multipart(("anchor", b"1"), ("anchor", b"2"), ("other", b"3")), PAIR, 422, '"anchor" has 2 images: send at'),
-        (multipart(*[("images", b"1")] * 4), SEVERAL, 422, '"images" has 4 images: send at most 3'),
+        (multipart(("anchor", b"1"), ("anchor", b"2"), ("other", b"3")), PAIR, 422, '"anchor" has too many images'),
+        (multipart(*[("images", b"1")] * 4), SEVERAL, 422, '"images" has too many images: send at most 3'),
         (multipart(("\n\"x" + "y" * 99, b"1")), PAIR, 422, " is no field: send anchor and other"),
         (("multipart/form-data", b"x"), PAIR, 400, "Content-Type names no boundary"),
         (("multipart/form-data; boundary=a", b"nothing of the kind"), PAIR, 400, "the body is not multipart/form-data"),
@@ -76,7 +76,7 @@ def test_the_order_is_that_of_the_fields() -> None:
         (as_json({"images": "MQ=="}), SEVERAL, 422, '"images" must be a list of images as base64'),
         (as_json({"images": ["MQ==", None]}), SEVERAL, 422, '"images" must be a list of images as base64'),
         (as_json({"images": []}), SEVERAL, 422, '"images" is missing: send images (up to 3 images)'),
-        (as_json({"images": ["MQ=="] * 4}), SEVERAL, 422, '"images" has 4 images: send at most 3'),
+        (as_json({"images": ["MQ=="] * 4}), SEVERAL, 422, '"images" has too many images: send at most 3'),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_a_sentence(

@@ -9,7 +9,7 @@ import typer
 
 from siamese import places
 from siamese.cli.options import ParamsFile, Settings
-from siamese.cli.use import OwnThreshold
+from siamese.cli.use import AnyModel, ItsThreshold, OwnThreshold
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,13 +18,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def serve(
-    model: Annotated[str, typer.Option("--model", help="Model folder, or models:/NAME@ALIAS of the registry.")] = str(
-        places.MODEL
-    ),
-    threshold_file: Annotated[
-        Path | None,
-        typer.Option("--threshold-file", help="The threshold chosen.", show_default="the model's own"),
-    ] = None,
+    model: AnyModel = str(places.MODEL),
+    threshold_file: ItsThreshold = None,
     threshold: OwnThreshold = None,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: all of this machine's.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: a free one.")] = 8000,

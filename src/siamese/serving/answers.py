@@ -17,7 +17,7 @@ _FILE = {"type": "string", "contentMediaType": RAW, "description": "A JPEG, PNG 
 ModelName = Annotated[
     str,
     Field(
-        description="Name and version in the registry; of a folder, 12 digits of the digest of weights and threshold.",
+        description="Name and version in the registry; elsewhere 12 digits of the digest of weights and threshold.",
         examples=["siamese/3"],
     ),
 ]

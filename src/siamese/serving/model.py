@@ -1,4 +1,4 @@
-"""The model that is served: of a folder, or of the registry."""
+"""The model that is served."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from siamese import places
+from siamese import models
 from siamese.errors import InputError
+from siamese.files import sha256
 from siamese.images.png import png_bytes
 from siamese.shapes import IMAGE_SHAPE
-from siamese.threshold import threshold_of
 from siamese.verifier import Verifier
 from siamese.weights import model_digest, weights_digest
-
-_OWN = "threshold.json"  # of a folder that the registry gave
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Model:
     """A loaded model.
 
     Attributes:
-        name, version: of the registry; of a folder `siamese`, and 12 digits of the digest of weights and threshold.
+        name, version: of the registry; else `siamese`, and 12 digits of the digest of weights and threshold.
         threshold: the score from which a pair counts as the same.
     """
 
@@ -37,29 +35,27 @@ class Model:
 
 
 def load(reference: str, threshold_file: Path | None, own_threshold: float | None) -> Model:
-    """The model of a folder, or of a reference `models:/name@alias`, having answered once.
+    """The model that a reference names, having answered once.
 
     Args:
-        reference: see above; a version of the registry is kept in `places.MODELS`.
-        threshold_file: None: the registry's, or the folder's own, or else the one that step `evaluate` wrote.
-        own_threshold: instead.
+        reference, threshold_file: as in `siamese.models.find`.
+        own_threshold: a score, instead of the model's threshold.
 
     Raises:
         InputError: the model, its threshold or the registry can't be used.
     """
-    from siamese import registry
-
     name, version = "siamese", None
-    folder = Path(reference)
-    if reference.startswith(registry.SCHEME):
-        of_name, found = registry.resolve(reference)
-        name, version = found.name, str(found.number)
-        folder = of_name.fetch(found, places.MODELS)
-    if threshold_file is None:
-        threshold_file = folder / _OWN if (folder / _OWN).exists() else places.THRESHOLD
-    threshold = threshold_of(threshold_file, own_threshold)
-    verifier = Verifier.load(folder)
-    version = version or model_digest(weights_digest(folder), threshold)[:12]
+    if reference.startswith(models.SCHEME):
+        from siamese import registry
+
+        wanted = registry.resolve(reference)[1]
+        reference, name, version = wanted.uri, wanted.name, str(wanted.number)  # an alias may move meanwhile
+    found = models.find(reference, threshold_file)
+    threshold = found.threshold(own_threshold)
+    verifier = found.load()
+    if version is None:
+        weights = weights_digest(found.place) if found.place.is_dir() else sha256(found.place)
+        version = model_digest(weights, threshold)[:12]
     loaded = Model(name, version, verifier, threshold)
     _warm_up(loaded)
     return loaded

@@ -63,12 +63,9 @@ def images_of(content_type: str, body: bytes, fields: Fields) -> dict[str, list[
     """
     multipart = content_type.partition(";")[0].strip().lower() == MULTIPART
     found = _from_multipart(content_type, body, fields) if multipart else _from_json(body, fields)
-    for name, most in fields.items():
-        images = found.get(name, [])
-        if not images:
+    for name in fields:
+        if not found.get(name):
             raise _wrong(f"{_quoted(name)} is missing: send {_wanted(fields)}")
-        if len(images) > (most or 1):
-            raise _wrong(f"{_quoted(name)} has {len(images)} images: send at most {most or 1}")
     return {name: found[name] for name in fields}
 
 
@@ -134,6 +131,8 @@ class _Parts:
         name = parse_options_header(self._disposition)[1].get(b"name", b"").decode("utf-8", "replace")
         if name not in self._fields:
             raise _wrong(f"{_quoted(name)} is no field: send {_wanted(self._fields)}")
+        if len(self.images.get(name, [])) == (self._fields[name] or 1):
+            raise _too_many(name, self._fields)
         self._name = name
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
@@ -156,19 +155,24 @@ def _from_json(body: bytes, fields: Fields) -> dict[str, list[bytes]]:
     for name in found:
         if name not in fields:
             raise _wrong(f"{_quoted(name)} is no field: send {_wanted(fields)}")
-    return {name: _decoded(name, value, fields[name]) for name, value in found.items()}
+    return {name: _decoded(name, value, fields) for name, value in found.items()}
 
 
-def _decoded(name: str, value: Any, most: int | None) -> list[bytes]:
-    texts = value if most is not None else [value]
+def _decoded(name: str, value: Any, fields: Fields) -> list[bytes]:
+    most = fields[name]
+    texts = [value] if most is None else value
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise _wrong(f"{_quoted(name)} must be {'a list of images' if most is not None else 'an image'} as base64")
+        raise _wrong(f"{_quoted(name)} must be {'an image' if most is None else 'a list of images'} as base64")
     if len(texts) > (most or 1):
-        raise _wrong(f"{_quoted(name)} has {len(texts)} images: send at most {most}")
+        raise _too_many(name, fields)
     try:
         return [base64.b64decode(text, validate=True) for text in texts]
     except ValueError:
         raise _wrong(f"{_quoted(name)} is not base64") from None
+
+
+def _too_many(name: str, fields: Fields) -> Refused:
+    return _wrong(f"{_quoted(name)} has too many images: send at most {fields[name] or 1}")
 
 
 def _wrong(sentence: str) -> Refused:
