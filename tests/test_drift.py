@@ -17,8 +17,9 @@ import pandas as pd
 import pytest
 from conftest import working_folder
 from PIL import Image, ImageFilter
+from registered import small_model, upload
 
-from siamese import cli, drift
+from siamese import cli, drift, places
 from siamese.images import canonical, check
 from siamese.serving import predictions
 
@@ -236,6 +237,19 @@ def test_few_images_are_told_in_one_line(
     )
 
 
+def test_a_folder_around_the_images_is_no_identity(run: Callable, others: Path, tmp_path: Path) -> None:
+    """All in `more/`: as one identity's images they'd say nothing."""
+    (tmp_path / "more").mkdir()
+    for number, file in enumerate(sorted(others.rglob("*.*"))[::4]):
+        shutil.copy(file, tmp_path / "more" / f"{number}{file.suffix}")
+    code, _, line = run(tmp_path)
+    assert code == 2 and line.endswith(
+        "all new images lie in one subfolder, as one identity's: give --flat if it is none, or add other identities\n"
+    )
+    code, said, _ = run(tmp_path, "--flat")
+    assert code == 0 and "new: 20 images" in said.splitlines()
+
+
 def test_embeddings_are_left_out_where_too_few_identities_were_held_out(
     run: Callable, others: Path, tmp_path: Path
 ) -> None:
@@ -279,3 +293,26 @@ def test_role_folders_count_each_image(tmp_path: Path) -> None:
     there, unit, notes = drift._stored(catalog, Stored())  # type: ignore[arg-type]
     assert there.image_id.tolist() == list("abc") and sorted(unit.tolist()) == [0, 1, 2]
     assert notes == ["1 of the 4 images of the model's data aren't stored here"]
+
+
+def test_a_model_of_the_registry_is_compared_by_its_own_catalog(
+    run: Callable, others: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version was trained on all but three of the writers; the working folder's catalog is no matter."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setattr(places, "MODELS", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)  # where MLflow puts its artifacts
+    catalog = pd.read_parquet(workspace / "artifacts/catalog.parquet")
+    catalog = catalog[~catalog.identity.isin(catalog.identity.unique()[:3])]
+    (tmp_path / "its").mkdir()
+    catalog.to_parquet(tmp_path / "its/catalog.parquet")
+    model = small_model(tmp_path / "model", workspace, better=True)
+    upload(model, tmp_path / "its/catalog.parquet").version("siamese", "champion")
+
+    code, said, _ = run(others, "--model", "models:/siamese@champion", "--json")
+    found = json.loads(said)
+    assert code == 0 and found["units"]["reference"] == 9 and found["images"]["reference"] == len(catalog)
+    code, said, _ = run(
+        others, "--model", "models:/siamese@champion", "--catalog", "artifacts/catalog.parquet", "--json"
+    )
+    assert json.loads(said)["units"]["reference"] == 12

@@ -255,6 +255,11 @@ def _check(reference: Sample, new: Sample, tests: int, params: DriftParams, name
         whose = "the model's data" if fewest == len(reference.unit) else name
         raise InputError(f"{whose}: {fewest} images are too few to tell: add images, {FEWEST} at least")
     why_not = why_undecidable(reference.units, new.units, tests, params)
+    if new.units == 1:
+        raise InputError(
+            f"{name}: all new images lie in one subfolder, as one identity's: give --flat if it is none, "
+            "or add other identities"
+        )
     if why_not:
         raise InputError(f"{name}: nothing can be said with {params.significance:g} of false alarms: {why_not}")
 

@@ -48,30 +48,35 @@ def drift(
     if new_data.is_file():
         from siamese.serving import predictions
 
-        log = predictions.read(new_data)  # before the model, as a wrong path is told at once
-        found = question.of_log(
-            log, _catalog(model, catalog_file), StoredImages(images_folder), params.drift, str(new_data)
-        )
+        log = predictions.read(new_data)  # before anything else: a wrong path is told at once
+        _, catalog = _origin(model, catalog_file)
+        found = question.of_log(log, catalog, StoredImages(images_folder), params.drift, str(new_data))
     else:
         from siamese.catalog import detect_layout
 
         detect_layout(new_data)
-        catalog, images = _catalog(model, catalog_file), StoredImages(images_folder)
+        model, catalog = _origin(model, catalog_file)
+        images = StoredImages(images_folder)
         verifier = models.find(model).load()
         found = question.of_folder(new_data, flat, catalog, images, verifier, params.drift, params.data.max_pixels)
     answer(found.as_dict(), question.to_text(found), as_json)
     return ExitCode.RETRAIN if found.retrain else ExitCode.DONE
 
 
-def _catalog(model: str, catalog_file: Path | None) -> pd.DataFrame:
-    """The catalog given; else, of a version of the registry, its run's; else the one of the last `siamese catalog`."""
-    from siamese import drift as question
-    from siamese import registry
+def _origin(model: str, catalog_file: Path | None) -> tuple[str, pd.DataFrame]:
+    """The model, an alias resolved once; and the catalog it was trained on, unless one is given.
 
-    if catalog_file is None and model.startswith(registry.SCHEME):
+    That of a version of the registry lies with its run; that of a folder is the last one made here.
+    """
+    from siamese import drift as question
+    from siamese import models, registry
+
+    if model.startswith(models.SCHEME):
         versions, version = registry.resolve(model)
-        with TemporaryDirectory() as scratch:
-            of_run = versions.artifact(version, registry.CATALOG, Path(scratch))
-            if of_run:
-                return question.read_catalog(of_run)
-    return question.read_catalog(catalog_file or places.CATALOG)
+        model = version.uri
+        if catalog_file is None:
+            with TemporaryDirectory() as scratch:
+                of_run = versions.artifact(version, registry.CATALOG, Path(scratch))
+                if of_run:
+                    return model, question.read_catalog(of_run)
+    return model, question.read_catalog(catalog_file or places.CATALOG)
