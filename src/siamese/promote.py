@@ -137,11 +137,13 @@ def move(registry: Registry, challenger: Version, champion: Version | None, why:
     by, number = who(), challenger.number
     with Lock(registry, by, lease) as lock:
         _unchanged(registry, CHAMPION, champion)
-        _unchanged(registry, CHALLENGER, challenger)
+        is_now = _unchanged(registry, CHALLENGER, challenger)
+        if is_now and is_now.tags.get(f"{ROLLED_BACK}.at") != challenger.tags.get(f"{ROLLED_BACK}.at"):
+            raise InputError(f"version {number} was promoted and rolled back meanwhile: nothing was changed")
         tags = {f"{PROMOTED}.by": by, f"{PROMOTED}.at": now(), f"{PROMOTED}.why": why}
-        writes = _tagging(registry, number, tags)
+        writes = [partial(registry.tag, number, tags)]
         if champion:
-            writes += _tagging(registry, number, {REPLACES: str(champion.number)})
+            writes.append(partial(registry.tag, number, {REPLACES: str(champion.number)}))
             writes.append(partial(registry.point, PREVIOUS, champion.number))
         else:
             writes.append(partial(registry.untag, number, REPLACES))
@@ -179,7 +181,7 @@ def rollback(registry: Registry, why: str, lease: float = LEASE) -> tuple[Versio
     with Lock(registry, by, lease) as lock:
         _unchanged(registry, CHAMPION, champion)
         tags = {f"{ROLLED_BACK}.by": by, f"{ROLLED_BACK}.at": now(), f"{ROLLED_BACK}.why": why}
-        writes = _tagging(registry, champion.number, tags)
+        writes = [partial(registry.tag, champion.number, tags)]
         writes.append(partial(registry.point, CHAMPION, target.number))
         before = target.tags.get(REPLACES)
         # The champion first: a rollback that ends here has done what it is for.
@@ -238,19 +240,16 @@ def _keep_report(
     registry.log_text(challenger, promotion_report.to_markdown(report), f"{place}.md")
 
 
-def _unchanged(registry: Registry, alias: str, scored: Version | None) -> None:
+def _unchanged(registry: Registry, alias: str, scored: Version | None) -> Version | None:
+    """The version of the alias, which is the one that it had before."""
     is_now = registry.alias(alias)
     numbers = [version.number if version else None for version in (scored, is_now)]
     if numbers[0] == numbers[1]:
-        return
+        return is_now
     old, new = (f"version {number}" if number else "none" for number in numbers)
     if alias == CHAMPION:
         raise InputError(f"another promotion moved the champion from {old} to {new} meanwhile: nothing was changed")
     raise InputError(f"{new} became challenger in place of {old} meanwhile: nothing was changed, promote again")
-
-
-def _tagging(registry: Registry, number: int, tags: dict[str, str]) -> list[Callable[[], None]]:
-    return [partial(registry.tag, number, {key: value}) for key, value in tags.items()]
 
 
 def _write(writes: Sequence[Callable[[], None]], lock: Lock) -> None:

@@ -88,8 +88,8 @@ class Registry:
         if self._no_file_yet():
             return None
         with reached():
-            number = self._aliases().get(alias)
-            return None if number is None else self.version(number)
+            aliases = self._aliases()
+            return self._read(aliases[alias], aliases) if alias in aliases else None
 
     def version(self, number: int) -> Version:
         """One version.
@@ -97,18 +97,8 @@ class Registry:
         Raises:
             InputError: there is none of that number.
         """
-        from mlflow.exceptions import MlflowException
-
         with reached():
-            try:
-                found = self.client.get_model_version(self.name, str(number))
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-                raise InputError(
-                    f"{SCHEME}{self.name}/{number} is not in the registry: `siamese models` lists what is"
-                ) from None
-            return _version(found, self._aliases())
+            return self._read(number, self._aliases())
 
     def with_tag(self, tag: str, value: str) -> Version | None:
         """The newest version whose tag has this value."""
@@ -198,6 +188,18 @@ class Registry:
         """Adds a file of this text to the artifacts of the version's run."""
         with reached():
             self.client.log_text(version.run_id, text, path)
+
+    def _read(self, number: int, aliases: Mapping[str, int]) -> Version:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return _version(self.client.get_model_version(self.name, str(number)), aliases)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise InputError(
+                f"{SCHEME}{self.name}/{number} is not in the registry: `siamese models` lists what is"
+            ) from None
 
     def _no_file_yet(self) -> bool:
         """Whether the registry would be a file that isn't there: a question must not make it."""

@@ -1,0 +1,269 @@
+"""Promotions at the same time, killed or held up at every request: one wins, and there's always a champion."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import registered
+from mlflow_servers import MlflowServer
+from registered import Uploaded
+
+from siamese import promote
+from siamese.errors import InputError
+from siamese.lock import LEASE, Lock
+from siamese.registry import Registry
+from siamese.tracking.server import TRACKING_URI, connect
+
+LONGEST = 300  # seconds that a process may take here, far more than it needs: a hang fails instead of lasting
+PROMOTING = [sys.executable, str(Path(__file__).with_name("promoting.py"))]
+INPUTS = [f"artifacts/{name}" for name in ("catalog.parquet", "pairs.parquet", "images")]
+LAX = ["-S", "promote.min_precision=0", "-S", "promote.max_eer=1"]
+
+# `siamese` that has scored both models, says so, and promotes when it's told to.
+WAITS = """
+import sys
+from siamese import cli, promote
+move = promote.move
+promote.move = lambda *given: (print("scored", flush=True), sys.stdin.readline(), move(*given))
+cli.main()
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    running = MlflowServer(tmp_path_factory.mktemp("server"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(TRACKING_URI, running.address)
+        try:
+            running.start()
+            yield running
+        finally:
+            running.kill()
+
+
+@pytest.fixture
+def files() -> Uploaded:
+    """What versions can be made of whose files nobody asks for."""
+    client = connect()
+    found = client.get_experiment_by_name("no files")
+    run = client.create_run(found.experiment_id if found else client.create_experiment("no files"))
+    return Uploaded(f"{run.info.artifact_uri}/model", run.info.run_id, {})
+
+
+def lines_of(*arguments: str) -> list[dict[str, Any]]:
+    done = subprocess.run([*PROMOTING, *arguments], capture_output=True, text=True, check=False, timeout=LONGEST)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+# At the same time
+
+
+@pytest.mark.parametrize("processes", [2, 6])
+def test_of_promotions_at_the_same_moment_one_wins_and_the_others_are_told(processes: int) -> None:
+    [found] = lines_of("race", f"race-{processes}", str(processes))
+    assert sorted(found["codes"]) == [0] + [2] * (processes - 1)
+    told = "siamese: another promotion moved the champion from version 1 to version 2 meanwhile: nothing was changed"
+    for code, said in zip(found["codes"], found["said"], strict=True):
+        assert said[-1:] == ([] if code == 0 else [told])
+        assert len(said) <= 2 and all(line.startswith("waiting for ") for line in said[:-1])
+    assert (found["champion"], found["previous"], found["replaces"], found["locks"]) == (2, 1, "1", [])
+
+
+def commands_at_once(workspace: Path, folder: Path, name: str, processes: int) -> list[tuple[int, str]]:
+    """`siamese promote` in so many processes that have all scored before one may go on: exit code and last line."""
+    for file in ("params.yaml", *INPUTS):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).symlink_to(workspace / file)
+    command = [sys.executable, "-c", WAITS, "promote", *LAX, "-S", f"registry.name={name}"]
+    running = [
+        subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(processes)
+    ]
+    try:
+        for one in running:
+            assert one.stdout.readline() == "scored\n", one.communicate()
+        for one in running:
+            one.stdin.write("go\n")
+            one.stdin.flush()
+        said = [one.communicate(timeout=LONGEST) for one in running]
+    finally:
+        for one in running:
+            one.kill()
+    return [(one.returncode, (out + err).splitlines()[-1]) for one, (out, err) in zip(running, said, strict=True)]
+
+
+def models_of_known_order(workspace: Path, folder: Path, name: str) -> None:
+    for better, alias in ((False, "champion"), (True, "challenger")):
+        made = registered.small_model(folder / alias, workspace, better=better)
+        registered.upload(made, workspace / INPUTS[0]).version(name, alias)
+
+
+@pytest.mark.parametrize("processes", [2, pytest.param(6, marks=pytest.mark.long)])
+def test_whole_commands_at_once_fetch_score_and_promote_once(workspace: Path, tmp_path: Path, processes: int) -> None:
+    """In one folder: they fetch the same models to the same places."""
+    name = f"commands-{processes}"
+    models_of_known_order(workspace, tmp_path, name)
+    ends = sorted(commands_at_once(workspace, tmp_path / "work", name, processes))
+    assert [code for code, _ in ends] == [0] + [2] * (processes - 1)
+    assert ends[0][1].startswith(f"version 2 of {name} is champion now, in place of version 1: eer 0.")
+    assert {line for _, line in ends[1:]} == {
+        "siamese: another promotion moved the champion from version 1 to version 2 meanwhile: nothing was changed"
+    }
+    assert Registry(name).alias("champion").number == 2
+
+
+def test_a_challenger_registered_meanwhile_is_not_promoted_unseen(files: Uploaded) -> None:
+    first, second = files.version("meanwhile", "champion"), files.version("meanwhile", "challenger")
+    files.version("meanwhile", "challenger")
+    registry = Registry("meanwhile")
+    with pytest.raises(InputError, match="version 3 became challenger in place of version 2 meanwhile"):
+        promote.move(registry, second, first, "test")
+    assert registry.alias("champion").number == 1
+    assert registry.version(2).tags == {}
+
+
+def test_a_version_taken_back_meanwhile_is_not_promoted_again(files: Uploaded) -> None:
+    """The champion is the same as when the slower one scored it; what has happened in between still counts."""
+    first, second = files.version("back", "champion"), files.version("back", "challenger")
+    registry = Registry("back")
+    promote.move(registry, second, first, "test")
+    promote.rollback(registry, "test")
+    with pytest.raises(InputError, match="version 2 was promoted and rolled back meanwhile"):
+        promote.move(registry, second, first, "test")
+    assert registry.alias("champion").number == 1
+
+
+# Killed
+
+
+@pytest.mark.parametrize("requests", ["POST|DELETE|PATCH", pytest.param(".", marks=pytest.mark.long)])
+@pytest.mark.parametrize(("work", "before", "after"), [("promote", 1, 2), ("rollback", 2, 1)])
+def test_killed_before_any_request_there_is_a_champion_and_the_next_one_succeeds(
+    work: str, before: int, after: int, requests: str
+) -> None:
+    """Up to one request the champion is the old one, from then on the new one, and the next process, which waits for
+    the lease of the dead one, finds nothing in its way and leaves no lock. (Short form: before what changes something.)
+    """
+    moments = lines_of("kill", work, f"killed-{work}-{len(requests)}", requests)
+    assert [moment["died"] for moment in moments] == [True] * (len(moments) - 1) + [False] and len(moments) > 7
+    champions = [moment["left"]["champion"] for moment in moments]
+    taken = champions.count(before)
+    assert champions == [before] * taken + [after] * (len(moments) - taken) and 4 < taken < len(moments)
+    for moment in moments[:taken]:
+        assert (moment["after"]["champion"], moment["after"]["locks"]) == (after, [])
+    ends = [moment["after"] or moment["left"] for moment in moments]
+    assert {(end["champion"], end["replaces"]) for end in ends} == {(after, "1" if work == "promote" else None)}
+    if work == "promote":
+        assert {end["previous"] for end in ends} == {1}
+
+
+# Held up
+
+
+@pytest.mark.parametrize(
+    ("requests", "late"),
+    [
+        ("registered-models/(create|alias|delete)", ["POST registered-models/alias"]),
+        pytest.param(".", ["GET registered-models/get", "POST registered-models/alias"], marks=pytest.mark.long),
+    ],
+)
+def test_held_up_for_longer_than_its_lease_a_promotion_writes_no_more(requests: str, late: list[str]) -> None:
+    """Another one has promoted and rolled back meanwhile: version 1 stays champion. The exception is a process that is
+    held up between its last look at the lock and the write of the champion itself: no server would refuse that one."""
+    moments = lines_of("stop", "promote", f"held-up-{len(requests)}", requests)
+    assert [moment["stopped"] for moment in moments] == [True] * (len(moments) - 1) + [False] and len(moments) > 4
+    assert [moment["said"][0] for moment in moments[:-1] if moment["champion"] != 1] == late
+    for moment in moments[:-1]:
+        if moment["champion"] == 1:
+            assert moment["code"] == (2 if moment["had"]["champion"] == 1 else 0), moment
+        if moment["code"] == 2:
+            assert re.search("rolled back meanwhile|longer than", moment["said"][-1]), moment
+
+
+# The lock itself
+
+
+def test_a_lock_whose_holder_is_gone_is_taken_over_after_its_lease_by_one() -> None:
+    """Four wait for it; each holds it alone. Real seconds pass here, three of them."""
+    registry = Registry("lease")
+    Lock(registry, "the dead", lease=3).__enter__()
+    inside: list[str] = []
+    most: list[int] = []
+
+    def hold(who: str) -> None:
+        with Lock(Registry("lease"), who, lease=3) as lock:
+            inside.append(who)
+            lock.check()
+            most.append(len(inside))
+            inside.remove(who)
+
+    waiting = [threading.Thread(target=hold, args=(f"number {number}",)) for number in range(4)]
+    for one in waiting:
+        one.start()
+    for one in waiting:
+        one.join(LONGEST)
+    assert most == [1] * 4
+    assert registry.client.search_registered_models("name LIKE 'lease.promoting%'") == []
+
+
+def test_who_waits_is_told_for_whom(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry("told")
+    monkeypatch.setattr("siamese.lock.PATIENCE", 2 / LEASE)  # two seconds
+    with (
+        Lock(registry, "ann@office"),
+        pytest.raises(InputError, match=r"or, if nobody is, delete the registered model told\.promoting"),
+        Lock(registry, "ben"),
+    ):
+        raise AssertionError("both have it")
+    assert "waiting for ann@office, who changes the registry since 20" in capsys.readouterr().err
+
+
+def test_a_lock_is_given_back_when_the_work_fails() -> None:
+    registry = Registry("given-back")
+    with pytest.raises(ZeroDivisionError), Lock(registry, "ann"):
+        raise ZeroDivisionError
+    with Lock(registry, "ben") as lock:
+        lock.check()
+
+
+def test_half_a_lease_is_all_that_its_holder_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Lock(Registry("half"), "ann") as lock:
+        lock.check()
+        began = lock._began
+        monkeypatch.setattr("siamese.lock.time.monotonic", lambda: began + LEASE / 2 + 1)
+        with pytest.raises(InputError, match="took longer than 30 s"):
+            lock.check()
+
+
+def test_a_server_lost_before_the_last_write_is_told_and_nothing_has_happened(
+    server: MlflowServer, files: Uploaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Back again, it has the old champion still, and the promotion works once the lock's lease is over."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    first, second = files.version("lost", "champion"), files.version("lost", "challenger")
+    point = Registry.point
+
+    def lost(registry: Registry, alias: str, number: int) -> None:
+        if alias == "champion":
+            server.kill()
+        point(registry, alias, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "point", lost)
+        with pytest.raises(InputError, match=r"^tracking server .* can't be used"):
+            promote.move(Registry("lost"), second, first, "test")
+    server.start()
+    assert Registry("lost").alias("champion").number == 1
+    promote.move(Registry("lost"), second, first, "test", lease=3)
+    assert Registry("lost").alias("champion").number == 2

@@ -1,0 +1,70 @@
+"""Versions of a registered model for tests: real models of few weights on a real server, laid out as by `register`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from siamese import calibrate, scores
+from siamese.registry import CATALOG, Registry, Version
+from siamese.tracking.server import connect
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """A model's files on the server: what versions of any name can be made of."""
+
+    source: str
+    run_id: str
+    tags: dict[str, str]
+
+    def version(self, name: str, *aliases: str) -> Version:
+        """A new version of the registered model `name`, with these aliases."""
+        registry = Registry(name)
+        made = registry.add(self.source, self.run_id, self.tags)
+        for alias in aliases:
+            registry.point(alias, made.number)
+        return registry.version(made.number)
+
+
+def upload(folder: Path, catalog: Path | None = None, **tags: str) -> Uploaded:
+    """Makes a run with the model of `folder` (`servable/`, `threshold.json`) and, where given, its catalog."""
+    client = connect()
+    found = client.get_experiment_by_name("tests")
+    experiment = found.experiment_id if found else client.create_experiment("tests")
+    run = client.create_run(experiment)
+    client.log_artifacts(run.info.run_id, str(folder), "model/artifacts")
+    if catalog:
+        client.log_artifact(run.info.run_id, str(catalog), CATALOG.rpartition("/")[0])
+    client.set_terminated(run.info.run_id)
+    return Uploaded(f"{run.info.artifact_uri}/model", run.info.run_id, tags)
+
+
+def small_model(folder: Path, workspace: Path, *, better: bool) -> Path:
+    """A model folder of a network with few weights, drawn at random, and a threshold chosen on the workspace's pairs.
+
+    Its score falls with the distance of two embeddings, by which even random ones tell something; where not `better`,
+    it rises: the same ranking upside down.
+    """
+    import keras
+
+    from siamese.network import embedding, parts, twins
+    from siamese.servable import Servable, export
+    from siamese.shapes import EMBEDDING_UNITS, IMAGE_SHAPE
+    from siamese.stored import StoredImages
+    from siamese.transform import Transform
+    from siamese.verifier import Verifier
+
+    keras.utils.set_random_seed(0)
+    network = twins(embedding(IMAGE_SHAPE, [(2, 10), (2, 7), (2, 4)], EMBEDDING_UNITS, "float32"))
+    weight = (-1 if better else 1) * np.full((EMBEDDING_UNITS, 1), 0.05, np.float32)
+    parts(network)[2].set_weights([weight, np.zeros(1, np.float32)])
+    servable = Servable(network, Transform.load(workspace / "artifacts/transform"))
+    export(servable, folder / "servable")
+    pairs = scores.read_pairs(workspace / "artifacts/pairs.parquet", "validation")
+    chosen = calibrate.calibrate(pairs, Verifier(servable), StoredImages(workspace / "artifacts/images"), "eer")
+    (folder / "threshold.json").write_text(json.dumps({"threshold": chosen.threshold}))
+    return folder
