@@ -22,6 +22,7 @@ from registered import small_model, upload
 from siamese import cli, drift, places
 from siamese.images import canonical, check
 from siamese.serving import predictions
+from siamese.verifier import Verifier
 
 MAX = 10**8
 WHAT = ["width", "height", "aspect ratio", "brightness", "contrast", "sharpness", "embeddings"]
@@ -171,12 +172,13 @@ def test_unreadable_images_are_counted_and_many_are_warned_of(run: Callable, oth
     assert any(note.startswith("warning: many files not taken: ") for note in found["notes"])
 
 
-def log_of(folder: Path, file: Path) -> Path:
+def log_of(folder: Path, file: Path, workspace: Path) -> Path:
     """What `siamese serve` logs when it is asked about each two neighbouring images of a folder."""
+    verifier = Verifier.load(workspace / places.MODEL)
     told = []
     for path in sorted(folder.rglob("*.*")):
         data = path.read_bytes()
-        told.append(predictions.statistics_of(check(data, MAX), canonical(data, MAX)))
+        told.append(predictions.statistics_of(check(data, MAX), verifier.pixels([canonical(data, MAX)])[0]))
     for number, (anchor, other) in enumerate(zip(told[::2], told[1::2], strict=True)):
         asked = predictions.Prediction(float(number), str(number), "siamese/1", 0.5, 0.4, True, anchor, other)
         with file.open("ab") as log:
@@ -184,14 +186,16 @@ def log_of(folder: Path, file: Path) -> Path:
     return file
 
 
-def test_a_log_of_predictions_tells_of_everything_but_embeddings(run: Callable, others: Path, tmp_path: Path) -> None:
-    code, said, _ = run(log_of(others, tmp_path / "same.jsonl"), "--json")
+def test_a_log_of_predictions_tells_of_everything_but_embeddings(
+    run: Callable, workspace: Path, others: Path, tmp_path: Path
+) -> None:
+    code, said, _ = run(log_of(others, tmp_path / "same.jsonl", workspace), "--json")
     found = json.loads(said)
     assert code == 0 and [one["what"] for one in found["differences"]] == WHAT[:-1]
     assert found["images"] == {"reference": 24, "new": 80} and found["units"] == {"reference": 12, "new": 40}
 
     dark = changed(others, tmp_path / "dark", darker)
-    code, said, _ = run(log_of(dark, tmp_path / "dark.jsonl"))
+    code, said, _ = run(log_of(dark, tmp_path / "dark.jsonl", workspace))
     assert code == 4 and said.splitlines()[-1].startswith("retraining advised: ")
     assert "a log of predictions holds no images: embeddings aren't compared" in said.splitlines()
 

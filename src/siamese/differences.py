@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from siamese import quality, two_samples
 from siamese.params import DriftParams
@@ -91,7 +90,7 @@ def statistics_of(pixels: np.ndarray, widths: Sequence[int], heights: Sequence[i
         pixels: uint8 [images, 100, 100, 3], as the transform graph gives them.
         widths, heights: of the image files, in pixels.
     """
-    greys = [np.asarray(Image.fromarray(one).convert("L")) for one in pixels]
+    greys = [quality.grey(one) for one in pixels]
     looks = {name: np.array([getattr(quality, name)(grey) for grey in greys], np.float64) for name in LOOKS}
     return with_aspect(pd.DataFrame({"width": widths, "height": heights, **looks}, dtype=np.float64))
 

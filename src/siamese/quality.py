@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 OUTLYING = 3.5  # robust z from which a value stands out, as Iglewicz and Hoaglin recommend
 BLANK = 2.0  # grey levels of contrast below which a picture shows next to nothing
+
+
+def grey(pixels: np.ndarray) -> np.ndarray:
+    """The luminance of a picture as the network sees it: uint8 [height, width, 3] to uint8 [height, width]."""
+    return np.asarray(Image.fromarray(pixels).convert("L"))
 
 
 def brightness(grey: np.ndarray) -> float:

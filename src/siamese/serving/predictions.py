@@ -9,7 +9,7 @@ JSON lines, appended, one a request that was answered by a score:
 
 `time` is UTC, `id` the request's (its answer has it as X-Request-ID), `model` as the answer names it. An image's width
 and height are in pixels, upright, of the file that came; brightness, contrast and sharpness are `siamese.quality`'s, of
-the grey 100 x 100 picture that `siamese.looks` looks at, or null where it can't be had.
+the picture as the network sees it, in grey.
 
 Each line is written by one call to a file opened anew, so the file may be renamed or removed at any time. What the disk
 doesn't take is dropped and counted; a line that it took in part is ended before the next one.
@@ -28,13 +28,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siamese import looks, quality
+from siamese import quality
 from siamese.errors import InputError
 from siamese.files import existing
 from siamese.images import ImageInfo
 from siamese.progress import say
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 SIDES = ("anchor", "other")
@@ -64,9 +65,9 @@ class Statistics:
     width: int
     height: int
     format: str
-    brightness: float | None
-    contrast: float | None
-    sharpness: float | None
+    brightness: float
+    contrast: float
+    sharpness: float
 
 
 @dataclass(frozen=True)
@@ -88,17 +89,14 @@ class Prediction:
         return json.dumps(asdict(self) | {"time": moment}, separators=(",", ":")).encode() + b"\n"
 
 
-def statistics_of(image: ImageInfo, data: bytes) -> Statistics:
+def statistics_of(image: ImageInfo, pixels: np.ndarray) -> Statistics:
     """Statistics of an image.
 
     Args:
         image: what its headers say.
-        data: its bytes as `siamese.images.canonical` gives them.
+        pixels: uint8 [100, 100, 3], as the transform graph gives them.
     """
-    try:
-        grey = looks.in_grey(looks.decoded(data, looks.LEAST_SIZE))
-    except Exception:  # Pillow raises a dozen kinds, and TensorFlow may have decoded what it doesn't
-        return Statistics(**asdict(image), brightness=None, contrast=None, sharpness=None)
+    grey = quality.grey(pixels)
     measured = (round(measure(grey), 4) for measure in (quality.brightness, quality.contrast, quality.sharpness))
     return Statistics(image.width, image.height, image.format, *measured)
 

@@ -110,7 +110,7 @@ class Service:
         except Rejected as reason:
             raise Refused(400, str(reason).partition(":")[0], f"{name}: {reason}") from None
         pixels = self._pixels(name, info.format, encoded)
-        return Decoded(pixels, statistics_of(info, encoded) if self._log else None)
+        return Decoded(pixels, statistics_of(info, pixels) if self._log else None)
 
     def _pixels(self, name: str, format: str, encoded: bytes) -> np.ndarray:
         from tensorflow.errors import InvalidArgumentError
