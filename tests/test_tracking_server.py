@@ -6,6 +6,7 @@ object store is moto's. What is replaced are addresses and ports alone.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -99,8 +100,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     if lacking:
         pytest.skip(lacking)
     folder = tmp_path_factory.mktemp("tracking-server")
-    for file in (ROOT / "docker/tracking").glob("*.*"):
-        shutil.copy(file, folder)
+    shutil.copytree(ROOT / "docker/tracking", folder, dirs_exist_ok=True)
     port = free_port()
     with (
         postgres_servers.postgres_server(GIVEN["DATABASE_PASSWORD"], "mlflow", folder / "postgres.log") as database,
@@ -173,6 +173,15 @@ def test_runs_are_kept_in_postgresql_and_artifacts_in_the_object_store(stack: St
     )
     keys = [found["Key"] for found in client.list_objects_v2(Bucket="mlflow")["Contents"]]
     assert [key for key in keys if key.endswith(f"{run_id}/artifacts/folder/note.txt")]
+
+
+def test_clients_are_never_sent_to_the_object_store(stack: Stack) -> None:
+    """They don't reach it: neither may the server offer its addresses, nor is a file's address given out."""
+    with urllib.request.urlopen(f"{stack.address}/api/3.0/mlflow/server-info") as answer:
+        offered = json.load(answer)
+    found = {name: value for name, value in offered.items() if "multipart" in name}
+    assert len(found) == 2 and not any(found.values())
+    assert stack.request("/api/2.0/mlflow-artifacts/presigned/any/file.txt", ADMIN) == 501
 
 
 def test_logins_are_kept_in_a_database_of_their_own_and_no_password_in_clear(stack: Stack) -> None:
