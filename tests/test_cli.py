@@ -17,7 +17,10 @@ from siamese import cli
 from siamese.errors import ExitCode
 
 STEPS = ["sample", "catalog", "pairs", "preprocess", "train", "evaluate"]
-COMMANDS = [*STEPS, "verify", "score", "calibrate", "inspect", "summary", "metrics", "params"]
+COMMANDS = [
+    *STEPS, "register", "promote", "rollback", "models", "lineage", "verify", "score", "calibrate", "serve", "drift",
+    "inspect", "summary", "metrics", "params", "changes", "sync",
+]  # fmt: skip
 
 
 @pytest.fixture

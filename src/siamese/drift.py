@@ -250,16 +250,16 @@ def _notes_on(found: NewImages, taken: int) -> list[str]:
 
 def _check(reference: Sample, new: Sample, tests: int, params: DriftParams, name: str) -> None:
     """Raises InputError where nothing can be said."""
-    fewest = min(len(reference.unit), len(new.unit))
-    if fewest < FEWEST:
-        whose = "the model's data" if fewest == len(reference.unit) else name
-        raise InputError(f"{whose}: {fewest} images are too few to tell: add images, {FEWEST} at least")
-    why_not = why_undecidable(reference.units, new.units, tests, params)
     if new.units == 1:
         raise InputError(
             f"{name}: all new images lie in one subfolder, as one identity's: give --flat if it is none, "
             "or add other identities"
         )
+    fewest = min(len(reference.unit), len(new.unit))
+    if fewest < FEWEST:
+        whose = "the model's data" if fewest == len(reference.unit) else name
+        raise InputError(f"{whose}: {fewest} images are too few to tell: add images, {FEWEST} at least")
+    why_not = why_undecidable(reference.units, new.units, tests, params)
     if why_not:
         raise InputError(f"{name}: nothing can be said with {params.significance:g} of false alarms: {why_not}")
 

@@ -114,6 +114,10 @@ def work_of(registry: Registry, work: str) -> Callable[[], None]:
     return lambda: promote.move(registry, challenger, champion, "test")
 
 
+def told(**found: Any) -> None:
+    print(json.dumps(found), flush=True)  # or a child would say again what its parent has not got rid of
+
+
 def print_nothing(_: Any) -> None:
     """The exit code of a command that returns nothing is 0."""
 
@@ -143,7 +147,7 @@ def race(name: str, processes: str) -> None:
     children = [child(at_once) for _ in range(int(processes))]
     os.close(go)
     codes = [os.waitstatus_to_exitcode(one.waits()) for one in children]
-    print(json.dumps({"codes": codes, "said": [one.said() for one in children], **state(registry)}))
+    told(codes=codes, said=[one.said() for one in children], **state(registry))
 
 
 def kill(work: str, name: str, wanted: str) -> None:
@@ -157,7 +161,7 @@ def kill(work: str, name: str, wanted: str) -> None:
             lock.time = Leaping()
             work_of(registry, work)()
             after = state(registry)
-        print(json.dumps({"died": died, "said": killed.said(), "left": left, "after": after}))
+        told(died=died, said=killed.said(), left=left, after=after)
         if not died:
             return
 
@@ -178,7 +182,7 @@ def stop(work: str, name: str, wanted: str) -> None:
             held_up.goes_on()
             status = held_up.waits()
         code = os.waitstatus_to_exitcode(status)
-        print(json.dumps({"stopped": stopped, "code": code, "had": had, "said": held_up.said(), **state(registry)}))
+        told(stopped=stopped, code=code, had=had, said=held_up.said(), **state(registry))
         if not stopped:
             return
 
