@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageFilter
 
-from siamese import catalog, differences, new_images, places, scores, two_samples
-from siamese.differences import Difference, Sample
-from siamese.drift import HELD_OUT
+from siamese import catalog, places, scores
+from siamese.drift import HELD_OUT, differences, new_images, two_samples
+from siamese.drift.differences import Difference, Sample
 from siamese.images import canonical
 from siamese.params import DriftParams, load
 from siamese.verifier import Verifier

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from conftest import working_folder
 
-from siamese import changes, changes_picture, cli, places
-from siamese.changes import State
+from siamese import changes, cli, places
+from siamese.changes import State, curves
 from siamese.errors import InputError
 
 METRICS: dict[str, Any] = {
@@ -251,7 +251,7 @@ def test_the_picture_draws_what_the_tables_hold(tmp_path: Path) -> None:
     guessing = tables("guessing", (0, 0), (1, 1))
     pictures = {}
     for name, earlier in (("alone", None), ("compared", guessing)):
-        changes_picture.draw(tmp_path / f"{name}.png", perfect, tmp_path / "history.csv", earlier)
+        curves.draw(tmp_path / f"{name}.png", perfect, tmp_path / "history.csv", earlier)
         pictures[name] = Image.open(tmp_path / f"{name}.png").convert("RGB")
     blue = [count for count, colour in pictures["alone"].getcolors(1 << 24) if colour == (11, 98, 196)]
     assert blue and blue[0] > 400  # some 300 pixels across and up, 2 wide
@@ -262,5 +262,5 @@ def test_the_picture_draws_what_the_tables_hold(tmp_path: Path) -> None:
 def test_a_table_that_lacks_a_column_is_named(tmp_path: Path) -> None:
     (tmp_path / "roc.csv").write_text("other\n1\n")
     with pytest.raises(InputError, match=r"roc\.csv"):
-        changes_picture.draw(tmp_path / "picture.png", tmp_path, places.HISTORY)
+        curves.draw(tmp_path / "picture.png", tmp_path, places.HISTORY)
     assert not (tmp_path / "picture.png").exists()

@@ -10,11 +10,11 @@ import pytest
 import small_evaluation
 from small_evaluation import Constant, Means, Oracle, World
 
-from siamese import contest
-from siamese.contest import Entrant, Result
 from siamese.errors import InputError
 from siamese.metrics import measure
 from siamese.params import PromoteParams
+from siamese.promote import contest
+from siamese.promote.contest import Entrant, Result
 from siamese.scores import Scorer
 
 LAX = PromoteParams(min_precision=0, max_eer=1, max_regression=0, max_p_value=1, bootstrap=100, seed=0)

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from siamese import differences, two_samples
-from siamese.differences import LOOKS, SIZES, Sample
+from siamese.drift import differences, two_samples
+from siamese.drift.differences import LOOKS, SIZES, Sample
 from siamese.params import DriftParams
 
 PARAMS = DriftParams(significance=0.01, min_effect=0.2, size_tolerance=0.1, permutations=1000, images=2000, seed=0)

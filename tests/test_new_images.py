@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from drawn import encoded, picture
 
-from siamese import new_images
+from siamese.drift import new_images
 from siamese.errors import InputError
 
 MAX = 1_000_000

@@ -16,7 +16,8 @@ import pytest
 from conftest import working_folder
 from mlflow_servers import mlflow_server
 
-from siamese import card, cli, params, places, register
+from siamese import cli, params, places, register
+from siamese.register import card
 from siamese.registry import CHALLENGER, CHAMPION, Registry, Version
 from siamese.tracking.facts import flat_params
 
@@ -277,7 +278,8 @@ def assert_registered_once(project: Project) -> None:
 KILLED_AT = """
 import os, signal, sys
 import mlflow
-from siamese import cli, model_files, registry
+from siamese import cli, registry
+from siamese.register import model_files
 owner, name = {"MlflowClient": mlflow.MlflowClient, "model_files": model_files, "Registry": registry.Registry}[
     sys.argv[1].split(".")[0]], sys.argv[1].split(".")[1]
 setattr(owner, name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))

@@ -24,7 +24,7 @@ from conftest import working_folder
 from PIL import Image
 from storage_servers import free_port, wait_for
 
-from siamese import model_files
+from siamese.register import model_files
 from siamese.score import score
 from siamese.verify import Verdict, verify
 

@@ -15,7 +15,7 @@ from drawn import encoded, picture
 from mlflow_servers import mlflow_server
 from siamese_servers import siamese_server
 
-from siamese import cli, models
+from siamese import cli, references
 from siamese.errors import InputError
 from siamese.serving import model
 from siamese.tracking.server import TRACKING_URI
@@ -63,7 +63,7 @@ def test_a_model_that_gives_no_numbers_is_not_served(folder: Path, monkeypatch: 
         def score(self, anchors: np.ndarray, others: np.ndarray) -> np.ndarray:
             return np.full(len(anchors), np.nan, np.float32)
 
-    monkeypatch.setattr(models.Found, "load", lambda found: WithoutNumbers.load(found.place))
+    monkeypatch.setattr(references.Found, "load", lambda found: WithoutNumbers.load(found.place))
     with pytest.raises(InputError, match="gives numbers that aren't finite"):
         model.load(str(folder), None, None)
 

@@ -225,7 +225,7 @@ def test_a_user_reads_all_and_writes_only_what_is_granted(stack: Stack) -> None:
 
 
 def test_two_processes_that_make_the_same_registered_model_at_once_one_wins(stack: Stack) -> None:
-    # What locks promotions (siamese.lock): PostgreSQL has to decide as SQLite does.
+    # What locks promotions (siamese.registry.lock): PostgreSQL has to decide as SQLite does.
     program = (
         "import mlflow, sys\n"
         "from mlflow.exceptions import MlflowException\n"

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from siamese import two_samples
-from siamese.two_samples import Between
+from siamese.drift import two_samples
+from siamese.drift.two_samples import Between
 
 
 def all_arrangements(units: int, new: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from model.data import Data
-from siamese import models, params
+from siamese import params, references
 from siamese.errors import InputError
 from siamese.files import whole_file
 from siamese.params import TrainParams
@@ -46,9 +46,9 @@ class Model:
         Raises:
             InputError: there is none, or it can't be loaded.
         """
-        file = models.saved_file(Path(compiled_model_path))
+        file = references.saved_file(Path(compiled_model_path))
         model = cls()
-        model.compiled_model, model._verifier = models.load_saved(file)
+        model.compiled_model, model._verifier = references.load_saved(file)
         return model
 
     def build_model(self) -> None:
@@ -87,7 +87,7 @@ class Model:
             data.folder / "checkpoints",
         )
         if wrote:  # of several workers, the chief alone has the model
-            self.compiled_model, self._verifier = models.load_saved(model_folder / "siamese.keras")
+            self.compiled_model, self._verifier = references.load_saved(model_folder / "siamese.keras")
 
     def evaluate(self, data: Data | None = None) -> float | None:
         """Measures on the test split, at the threshold chosen on the validation split; prints and gives the precision.

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from siamese.dotted import flat
 from siamese.errors import InputError
 from siamese.files import digest, sha256, whole_folder
 from siamese.progress import say
@@ -68,7 +69,7 @@ class Origin:
     def differences(self, here: Origin) -> str:
         """In what a run differs from the one here, in words; "" where in nothing."""
         inputs = [name for name in {**self.inputs, **here.inputs} if self.inputs.get(name) != here.inputs.get(name)]
-        theirs, ours = _flat(self.settings), _flat(here.settings)
+        theirs, ours = ({name: json.dumps(value) for name, value in flat(origin.settings)} for origin in (self, here))
         settings = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
         told = [f"{name} is {theirs.get(name, 'not set')} there, {ours.get(name, 'not set')} here" for name in settings]
         told += [f"other {', '.join(inputs)}"] if inputs else []
@@ -271,15 +272,6 @@ def _read(place: Path, content: Mapping[str, Any], shapes: Shapes) -> tuple[Stat
 
 def _digest_of(content: Any) -> str:
     return digest([json.dumps(content, sort_keys=True).encode()])
-
-
-def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """Nested settings as `train.optimizer.name`: a JSON text."""
-    flat: dict[str, str] = {}
-    for name, value in settings.items():
-        inner = _flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {before + name: json.dumps(value)}
-        flat |= inner
-    return flat
 
 
 def _in_words(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -123,6 +124,15 @@ def existing(path: Path, made_by: str) -> Path:
     if not path.exists():
         raise InputError(f"{path} is missing: run `{made_by}` first, or name another file")
     return path
+
+
+@contextmanager
+def only_one(lock_file: Path) -> Iterator[None]:
+    """Waits until no other process is in a block with this file, which is made. The lock ends with the process."""
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    with lock_file.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def unwritable(path: Path, error: Exception) -> InputError | None:

@@ -13,10 +13,10 @@ from siamese import places
 from siamese.errors import InputError
 from siamese.files import whole_file
 from siamese.registry import Registry, Version, resolve
+from siamese.tracking.facts import CATALOG_DIGEST
 from siamese.tracking.server import is_local, reached, shown, tracking_uri
 
 PARAMS = "training/params.yaml"  # artifact of a run
-UNVERSIONED = "catalog:"  # begins a digest of data that DVC doesn't know
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _warnings(tags: Mapping[str, str], parameters: Mapping[str, str]) -> Iterato
     if tags.get("git.dirty") == "true":
         yield "files had changes that were not committed: only the parameters among them were kept"
     data = tags.get("data.hash", "")
-    if not data or data.startswith(UNVERSIONED):
+    if not data or data.startswith(CATALOG_DIGEST):
         yield f"DVC did not know {tags.get('data.path', 'the data')}: put the same images there yourself"
     if not parameters:
         yield "its run is gone: the parameters are not known"
@@ -159,7 +159,7 @@ def _commands(version: Version, tags: Mapping[str, str], server: str) -> Iterato
     yield "make setup"
     yield "source .venv/bin/activate"
     yield f"MLFLOW_TRACKING_URI={shlex.quote(server)} siamese lineage {version.uri} --save-params params.yaml"
-    path, data = tags.get("data.path", ""), tags.get("data.hash", UNVERSIONED)
-    if not data.startswith(UNVERSIONED) and Path(path) != places.SAMPLE:  # which `dvc repro` draws
+    path, data = tags.get("data.path", ""), tags.get("data.hash", CATALOG_DIGEST)
+    if not data.startswith(CATALOG_DIGEST) and Path(path) != places.SAMPLE:  # which `dvc repro` draws
         yield f"dvc pull {shlex.quote(path)}"
     yield "dvc repro"

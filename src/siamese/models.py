@@ -1,120 +1,82 @@
-"""Where a model is, as a person names it: a folder, a version of the registry, or what the original saved."""
+"""The versions of the registered model as a table that a person reads."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
 
-from siamese import places
-from siamese.errors import InputError
-from siamese.threshold import threshold_of
+from siamese.registry import Version
+from siamese.tracking.server import shown, tracking_uri
 
-if TYPE_CHECKING:
-    from siamese.verifier import Verifier
-
-SCHEME = "models:/"
-KERAS = ".keras"
+TEST = "siamese.test."
+TITLES = ("version", "aliases", "eer (95 %)", "precision", "threshold", "created", "what came of it")
 
 
-@dataclass(frozen=True)
-class Found:
-    """A model found.
-
-    Attributes:
-        place: its folder with `servable/`, or the .keras file that `Model.save_compiled_model` wrote.
-        threshold_file: where its threshold stands; None: it has none.
-    """
-
-    place: Path
-    threshold_file: Path | None
-
-    def threshold(self, own: float | None) -> float:
-        """`own` where given, else the model's.
-
-        Raises:
-            InputError: it has none.
-        """
-        if own is None and self.threshold_file is None:
-            raise InputError(f"{self.place} carries no threshold: give one, as --threshold 0.5, or --threshold-file")
-        return threshold_of(self.threshold_file or places.THRESHOLD, own)
-
-    def load(self) -> Verifier:
-        """The model, ready to compare images.
-
-        Raises:
-            InputError: it is missing or damaged.
-        """
-        from siamese.verifier import Verifier
-
-        return load_saved(self.place)[1] if self.place.suffix == KERAS else Verifier.load(self.place)
+def as_dict(version: Version) -> dict[str, Any]:
+    """A version as plain values: metrics by name as numbers, None where undefined, and all its tags."""
+    metrics = {
+        key.removeprefix(TEST): _number(value) for key, value in sorted(version.tags.items()) if key.startswith(TEST)
+    }
+    return {
+        "version": version.number,
+        "aliases": list(version.aliases),
+        "created": _time(version),
+        "run_id": version.run_id,
+        "threshold": _number(version.tags.get("siamese.threshold")),
+        "test": metrics,
+        "tags": dict(version.tags),
+    }
 
 
-def find(reference: str | Path, threshold_file: Path | None = None) -> Found:
-    """The model that `reference` names.
-
-    A version of the registry comes with its threshold and is fetched once, into `.siamese/models`. Any other folder may
-    hold a `threshold.json`; else the threshold is that of `siamese evaluate`.
-
-    Args:
-        reference: the folder that step `train` wrote; `models:/NAME/VERSION` or `models:/NAME@ALIAS`; or what the
-            original's interface saved, `trained` or `trained/trained.keras`.
-        threshold_file: to be used instead of the model's own.
-
-    Raises:
-        InputError: the registry can't be reached, or has no such version.
-    """
-    if str(reference).startswith(SCHEME):
-        from siamese import registry
-
-        versions, version = registry.resolve(str(reference))
-        place = versions.fetch(version, places.MODELS)
-        return Found(place, threshold_file or place / places.THRESHOLD.name)
-    place = Path(reference)
-    if place.suffix == KERAS and (place.parent / "servable").exists():
-        place = place.parent
-    if not (place / "servable").exists() and (place.suffix == KERAS or any(place.glob(f"*{KERAS}"))):
-        return Found(saved_file(place), threshold_file)
-    own = place / places.THRESHOLD.name
-    return Found(place, threshold_file or (own if own.exists() else places.THRESHOLD))
+def to_text(name: str, versions: Sequence[Version]) -> str:
+    """The table, the newest version first; without versions, what to do."""
+    if not versions:
+        return f"no version of {name} on {shown(tracking_uri())} yet: `siamese register` adds the trained model"
+    rows = [TITLES, *(_row(version) for version in versions)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(TITLES))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.insert(1, "-" * max(map(len, lines)))
+    return "\n".join(lines)
 
 
-def saved_file(path: Path) -> Path:
-    """The file that `Model.save_compiled_model` wrote: `path`, or in a folder the one of its name, or the only one.
+def _row(version: Version) -> tuple[str, ...]:
+    found = as_dict(version)
+    test = found["test"]
+    eer = _figure(test.get("eer"))
+    if test.get("eer.low") is not None:
+        eer += f" ({test['eer.low']:.3f} to {test['eer.high']:.3f})"
+    return (
+        str(version.number),
+        ", ".join(version.aliases) or "-",
+        eer,
+        _figure(test.get("precision")),
+        _figure(found["threshold"]),
+        found["created"],
+        _fate(version),
+    )
 
-    Raises:
-        InputError: there is none, or it's a model of `siamese train`.
-    """
-    there = sorted(path.glob(f"*{KERAS}"))
-    of_its_name = path / f"{path.resolve().name}{KERAS}"
-    file = of_its_name if of_its_name in there else there[0] if len(there) == 1 else path
-    if not file.is_file():
-        found = f"{len(there)} models are here" if there else "no trained model here"
-        raise InputError(f"{path}: {found}: name a file that save_compiled_model wrote, such as trained/trained.keras")
-    if (file.parent / "servable").exists():
-        raise InputError(f"{file}: is a model of `siamese train`: use `siamese verify`, or siamese.verifier.Verifier")
-    return file
+
+def _fate(version: Version) -> str:
+    """The last that happened to it."""
+    happened = [
+        (version.tags.get(f"siamese.{what}.at", ""), what.replace("_", " "), version.tags.get(f"siamese.{what}.by"))
+        for what in ("promoted", "refused", "rolled_back")
+    ]
+    at, what, by = max(happened)
+    return f"{what} {at}{f' by {by}' if by else ''}" if at else "-"
 
 
-def load_saved(file: Path) -> tuple[Any, Verifier]:
-    """The Keras model that `Model.save_compiled_model` wrote, and the same ready to compare images.
+def _time(version: Version) -> str:
+    return datetime.fromtimestamp(version.created / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    Raises:
-        InputError: it is damaged, or something else.
-    """
-    from siamese.backend import tensorflow
 
-    tensorflow()
-    import keras
-
-    from siamese.servable import Servable
-    from siamese.transform import Transform
-    from siamese.verifier import Verifier
-
+def _number(text: str | None) -> float | None:
     try:
-        network = keras.saving.load_model(file, compile=False)
-        servable = Servable(network, Transform.unstandardised())
-    except (OSError, ValueError, TypeError, KeyError, BadZipFile) as error:
-        raise InputError(f"{file}: damaged, or not a model that save_compiled_model wrote: name another") from error
-    return network, Verifier(servable)
+        return float(text or "")
+    except ValueError:
+        return None
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

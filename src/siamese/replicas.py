@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 from siamese import backend
 from siamese.errors import InputError
 from siamese.progress import say
+from siamese.signals import handled
 
 HOW_TO_RESUME = "start all of them again: they continue from the newest checkpoint"
 
@@ -238,7 +238,8 @@ def _several_workers(tf: Any, cluster: _Cluster) -> Replicas:
     kinds = tf.distribute.experimental.CommunicationImplementation
     options = tf.distribute.experimental.CommunicationOptions(implementation=kinds.NCCL if gpus else kinds.RING)
     try:
-        with _ended_by_signals():
+        # Waiting inside TensorFlow, Python can't answer a signal: for this time it ends the process, as by default.
+        with handled(signal.SIG_DFL, signal.SIGTERM, signal.SIGINT):
             strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -247,17 +248,3 @@ def _several_workers(tf: Any, cluster: _Cluster) -> Replicas:
             "see that its address is free and that the others can be reached"
         ) from error
     return Replicas(strategy, cluster.worker, workers)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Waiting inside TensorFlow, Python can't answer a signal: for this time it ends the process, as by default."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from siamese import curves, pictures
+from siamese.dotted import flat
 from siamese.markup import Markup, element, join
 from siamese.measured import Measured, Range
 from siamese.metrics import CALIBRATION_BINS, METRICS, same
@@ -268,11 +269,4 @@ def _method(measured: Measured, params: EvaluateParams) -> Markup:
 
 
 def _parameters(settings: Mapping[str, Any]) -> Markup:
-    return table(["parameter", "value"], [[key, str(value)] for key, value in _flat(settings)])
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in settings.items():
-        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
-    return rows
+    return table(["parameter", "value"], [[key, str(value)] for key, value in flat(settings)])

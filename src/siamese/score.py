@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from siamese import models, scores
+from siamese import references, scores
 from siamese.errors import InputError
 from siamese.files import whole_file
 from siamese.verifier import read_image
@@ -26,7 +26,7 @@ def score(
         InputError: the list, an image, the model or the threshold is missing or can't be used.
     """
     pairs = _read(pairs_csv)
-    model_found = models.find(model, threshold_file)
+    model_found = references.find(model, threshold_file)
     threshold = model_found.threshold(own_threshold)
     verifier = model_found.load()
     names = pd.Index(pd.unique(pd.concat([pairs.anchor, pairs.other])))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
@@ -18,22 +19,35 @@ class Interrupted(Exception):
         super().__init__(f"stopped by {signal.Signals(number).name}: run the same command again to continue")
 
 
+@contextmanager
+def handled(handler: Any, *numbers: int) -> Iterator[dict[int, Any]]:
+    """While open, these signals go to `handler`; gives the handlers of before.
+
+    In other threads than the main one it does nothing: Python delivers signals to no other.
+    """
+    here = numbers if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, handler) for number in here}
+    try:
+        yield before
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
 class Interrupt:
     """While open, SIGTERM and SIGINT are only remembered; `check` acts on them at a moment that suits."""
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self._handled = handled(self._remember, signal.SIGTERM, signal.SIGINT)
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # Python delivers signals to no other
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._remember)
+        self._before = self._handled.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._handled.__exit__(None, None, None)
 
     def check(self, save: Callable[[], None], anywhere: Callable[[bool], bool]) -> None:
         """Saves and raises if a signal came, here or to a process that works together with this one.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from siamese import models
+from siamese import references
 from siamese.verifier import read_image
 
 
@@ -40,7 +40,7 @@ def verify(
 
     Args:
         a, b: images in any accepted format.
-        model: which one, as `siamese.models.find` takes it.
+        model: which one, as `siamese.references.find` takes it.
         threshold_file: what step `evaluate` or `calibrate` wrote; None: the one that belongs to the model.
         own_threshold: a score, instead of a file.
         max_pixels: an image of more is refused.
@@ -49,7 +49,7 @@ def verify(
         InputError: an image, the model or the threshold is missing or can't be used.
     """
     images = [read_image(file, max_pixels) for file in (a, b)]  # before the model: a wrong path is told at once
-    found = models.find(model, threshold_file)
+    found = references.find(model, threshold_file)
     threshold = found.threshold(own_threshold)
     verifier = found.load()
     embeddings = verifier.embed_encoded(images)

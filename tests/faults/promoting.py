@@ -25,8 +25,8 @@ from typing import Any
 
 import requests
 
-from siamese import cli, lock, promote
-from siamese.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
+from siamese import cli, promote
+from siamese.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, lock
 from siamese.tracking.server import connect
 
 LEAP = 20.0  # seconds

@@ -18,8 +18,8 @@ from registered import Uploaded
 
 from siamese import promote
 from siamese.errors import InputError
-from siamese.lock import LEASE, Lock
 from siamese.registry import Registry
+from siamese.registry.lock import LEASE, Lock
 from siamese.tracking.server import TRACKING_URI, connect
 
 LONGEST = 300  # seconds that a process may take here, far more than it needs: a hang fails instead of lasting
@@ -219,7 +219,7 @@ def test_a_lock_whose_holder_is_gone_is_taken_over_after_its_lease_by_one() -> N
 
 def test_who_waits_is_told_for_whom(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry("told")
-    monkeypatch.setattr("siamese.lock.PATIENCE", 2 / LEASE)  # two seconds
+    monkeypatch.setattr("siamese.registry.lock.PATIENCE", 2 / LEASE)  # two seconds
     with (
         Lock(registry, "ann@office"),
         pytest.raises(InputError, match=r"or, if nobody is, delete the registered model told\.promoting"),
@@ -241,7 +241,7 @@ def test_half_a_lease_is_all_that_its_holder_has(monkeypatch: pytest.MonkeyPatch
     with Lock(Registry("half"), "ann") as lock:
         lock.check()
         began = lock._began
-        monkeypatch.setattr("siamese.lock.time.monotonic", lambda: began + LEASE / 2 + 1)
+        monkeypatch.setattr("siamese.registry.lock.time.monotonic", lambda: began + LEASE / 2 + 1)
         with pytest.raises(InputError, match="took longer than 30 s"):
             lock.check()
 

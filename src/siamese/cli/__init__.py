@@ -6,9 +6,7 @@ import errno
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import typer
@@ -16,7 +14,7 @@ import typer
 from siamese.cli import drift, promotion, questions, registry, serving, steps, tracking, use
 from siamese.errors import ExitCode, InputError
 from siamese.progress import say
-from siamese.signals import Interrupted
+from siamese.signals import Interrupted, handled
 
 TERMINATED = 128 + signal.SIGTERM
 TRACEBACK = "SIAMESE_TRACEBACK"  # set to anything: an unexpected failure shows where it happened
@@ -50,7 +48,8 @@ def exit_code_of(work: Callable[[], int | None]) -> int:
 
     What goes wrong is one line on standard error, an interruption too.
     """
-    with _ending_politely():
+    # SIGTERM unwinds the stack, so that what is half written beside its place is removed.
+    with handled(lambda *_: sys.exit(TERMINATED), signal.SIGTERM):
         try:
             code = int(work() or ExitCode.DONE)
             sys.stdout.flush()  # while a closed pipe can still be told
@@ -76,19 +75,6 @@ def _let_go_of_unwritable_streams() -> None:
             stream.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
-
-
-@contextmanager
-def _ending_politely() -> Iterator[None]:
-    """SIGTERM unwinds the stack, so that what is half written beside its place is removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _in_one_line(error: Exception) -> str:

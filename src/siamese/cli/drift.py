@@ -40,7 +40,7 @@ def drift(
 ) -> int:
     """Tell whether new images differ from those trained on: exit code 4 where retraining is advised, else 0."""
     from siamese import drift as question
-    from siamese import models
+    from siamese import references
     from siamese.params import load
     from siamese.stored import StoredImages
 
@@ -57,7 +57,7 @@ def drift(
         detect_layout(new_data)
         model, catalog = _origin(model, catalog_file)
         images = StoredImages(images_folder)
-        verifier = models.find(model).load()
+        verifier = references.find(model).load()
         found = question.of_folder(new_data, flat, catalog, images, verifier, params.drift, params.data.max_pixels)
     answer(found.as_dict(), question.to_text(found), as_json)
     return ExitCode.RETRAIN if found.retrain else ExitCode.DONE
@@ -69,9 +69,9 @@ def _origin(model: str, catalog_file: Path | None) -> tuple[str, pd.DataFrame]:
     That of a version of the registry lies with its run; that of a folder is the last one made here.
     """
     from siamese import drift as question
-    from siamese import models, registry
+    from siamese import registry
 
-    if model.startswith(models.SCHEME):
+    if model.startswith(registry.SCHEME):
         versions, version = registry.resolve(model)
         model = version.uri
         if catalog_file is None:

@@ -24,14 +24,14 @@ def add_to(app: typer.Typer) -> None:
 
 def models(params_file: ParamsFile = None, settings: Settings = None, as_json: AsJson = False) -> None:
     """List the versions of the registered model: aliases, figures, who promoted them."""
-    from siamese import versions_table
+    from siamese import models as question
     from siamese.params import load
     from siamese.registry import Registry
 
     name = load(params_file, settings or []).registry.name
     found = Registry(name).versions()
-    listed = [versions_table.as_dict(version) for version in found]
-    answer({"model": name, "versions": listed}, versions_table.to_text(name, found), as_json)
+    listed = [question.as_dict(version) for version in found]
+    answer({"model": name, "versions": listed}, question.to_text(name, found), as_json)
 
 
 def promote(
@@ -51,9 +51,9 @@ def promote(
     as_json: AsJson = False,
 ) -> int:
     """Make the challenger champion, if the gate accepts it; exit code 3 if not."""
-    from siamese import candidate
     from siamese import promote as step
     from siamese.params import load
+    from siamese.promote import candidate
     from siamese.registry import Registry
 
     params = load(params_file, settings or [])
@@ -71,19 +71,19 @@ def promote(
 
 def _told(model: str, done: Promotion, report_file: Path | None, as_json: bool) -> int:
     """Says what came of it; its exit code."""
-    from siamese import promotion_report
     from siamese.files import whole_file
     from siamese.progress import say
+    from siamese.promote import gate_report
 
     version = f"version {done.challenger.number} of {model}" if done.challenger else "the model trained here"
     if done.result is None:
         already = {"model": model, "champion": done.champion and done.champion.number, "moved": False}
         answer(already, f"{version} is champion already: nothing to do", as_json)
         return ExitCode.DONE
-    report = promotion_report.as_dict(model, done.challenger, done.champion, done.result) | {"moved": done.moved}
+    report = gate_report.as_dict(model, done.challenger, done.champion, done.result) | {"moved": done.moved}
     if report_file:
         with whole_file(report_file) as beside:
-            beside.write_text(promotion_report.to_markdown(report), encoding="utf-8")
+            beside.write_text(gate_report.to_markdown(report), encoding="utf-8")
     for note in done.result.notes:
         say(f"note: {note}")
     verdict = done.result.verdict

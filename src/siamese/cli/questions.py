@@ -9,6 +9,7 @@ import typer
 
 from siamese import places
 from siamese.cli.options import AsJson, ParamsFile, Settings, answer
+from siamese.cli.steps import Plots
 
 
 def add_to(app: typer.Typer) -> None:
@@ -88,7 +89,7 @@ def changes(
     picture_address: Annotated[
         str | None, typer.Option(metavar="URL", help="Where readers find the picture.", show_default="its path")
     ] = None,
-    plots: Annotated[Path, typer.Option("--plots", help="Curves, as CSV.")] = places.PLOTS,
+    plots: Plots = places.PLOTS,
     earlier_plots: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Curves from before, drawn in grey.")
     ] = None,
@@ -101,9 +102,9 @@ def changes(
     address = picture_address or (question.path_from(output, picture) if picture else None)
     text = question.render(before, after, judged, address)
     if picture:
-        from siamese import changes_picture
+        from siamese.changes import curves
 
-        changes_picture.draw(picture, plots, places.HISTORY, earlier_plots)
+        curves.draw(picture, plots, places.HISTORY, earlier_plots)
     if output:
         question.write(output, text)
     else:

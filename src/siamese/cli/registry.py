@@ -9,7 +9,7 @@ import typer
 
 from siamese import places
 from siamese.cli.options import AsJson, ParamsFile, Settings, answer
-from siamese.cli.steps import Catalog, Model, Threshold
+from siamese.cli.steps import Catalog, Metrics, Model, Plots, Report, Run, Threshold
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,11 +21,11 @@ def add_to(app: typer.Typer) -> None:
 def register(
     model_folder: Model = places.MODEL,
     threshold_file: Threshold = places.THRESHOLD,
-    metrics_file: Annotated[Path, typer.Option("--metrics", help="Figures of the test split.")] = places.METRICS,
-    plots_folder: Annotated[Path, typer.Option("--plots", help="Curves, as CSV.")] = places.PLOTS,
-    report_file: Annotated[Path, typer.Option("--report", help="The report, one HTML file.")] = places.REPORT,
+    metrics_file: Metrics = places.METRICS,
+    plots_folder: Plots = places.PLOTS,
+    report_file: Report = places.REPORT,
     catalog_file: Catalog = places.CATALOG,
-    run_file: Annotated[Path, typer.Option("--run", help="Names the run that trained the model.")] = places.RUN,
+    run_file: Run = places.RUN,
     params_file: ParamsFile = None,
     settings: Settings = None,
     as_json: AsJson = False,

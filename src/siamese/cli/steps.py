@@ -22,6 +22,9 @@ Transform = Annotated[Path, typer.Option("--transform", help="Transform graph.")
 Model = Annotated[Path, typer.Option("--model", help="Model folder.")]
 Run = Annotated[Path, typer.Option("--run", help="Which run in MLflow this training is.")]
 History = Annotated[Path, typer.Option("--history", help="Figures of each epoch.")]
+Metrics = Annotated[Path, typer.Option("--metrics", help="Figures of the test split.")]
+Plots = Annotated[Path, typer.Option("--plots", help="Curves, as CSV.")]
+Report = Annotated[Path, typer.Option("--report", help="The report, one HTML file.")]
 Threshold = Annotated[Path, typer.Option("--threshold-file", help="The threshold chosen.")]
 
 
@@ -150,9 +153,9 @@ def evaluate(
     images_folder: Images = places.IMAGES,
     model_folder: Model = places.MODEL,
     history_file: History = places.HISTORY,
-    metrics_file: Annotated[Path, typer.Option("--metrics", help="Figures of the test split.")] = places.METRICS,
-    plots_folder: Annotated[Path, typer.Option("--plots", help="Curves, as CSV.")] = places.PLOTS,
-    report_file: Annotated[Path, typer.Option("--report", help="The report, one HTML file.")] = places.REPORT,
+    metrics_file: Metrics = places.METRICS,
+    plots_folder: Plots = places.PLOTS,
+    report_file: Report = places.REPORT,
     threshold_file: Threshold = places.THRESHOLD,
     params_file: ParamsFile = None,
     settings: Settings = None,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from siamese import models
+from siamese import references, registry
 from siamese.errors import InputError
 from siamese.files import sha256
 from siamese.images.png import png_bytes
@@ -38,19 +38,17 @@ def load(reference: str, threshold_file: Path | None, own_threshold: float | Non
     """The model that a reference names, having answered once.
 
     Args:
-        reference, threshold_file: as in `siamese.models.find`.
+        reference, threshold_file: as in `siamese.references.find`.
         own_threshold: a score, instead of the model's threshold.
 
     Raises:
         InputError: the model, its threshold or the registry can't be used.
     """
     name, version = "siamese", None
-    if reference.startswith(models.SCHEME):
-        from siamese import registry
-
+    if reference.startswith(registry.SCHEME):
         wanted = registry.resolve(reference)[1]
         reference, name, version = wanted.uri, wanted.name, str(wanted.number)  # an alias may move meanwhile
-    found = models.find(reference, threshold_file)
+    found = references.find(reference, threshold_file)
     threshold = found.threshold(own_threshold)
     verifier = found.load()
     if version is None:

@@ -22,6 +22,7 @@ from siamese.serving.application import application
 from siamese.serving.metrics import Metrics
 from siamese.serving.predictions import Log
 from siamese.serving.service import Service
+from siamese.signals import handled
 
 _SECONDS_TO_WRITE = 5.0  # of what the log still holds at the end
 
@@ -116,12 +117,8 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
+        with handled(self.handle_exit, signal.SIGTERM, signal.SIGINT):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.force_exit = self.should_exit

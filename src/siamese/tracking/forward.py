@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from siamese.errors import InputError
 from siamese.tracking.journal import CHECKPOINT, Journal, Sent, link
-from siamese.tracking.server import Unreachable, is_local, only_one, project, reached, shown
+from siamese.tracking.server import Unreachable, in_turn, is_local, project, reached, shown
 from siamese.tracking.sweeps import parent_run
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def find_or_create_run(journal: Journal, client: MlflowClient, uri: str) -> str:
     if run_id is None:
         tags = begun["tags"] | {TRAINING_TAG: journal.training}
         if begun["sweep"]:
-            with only_one("sweeps"):
+            with in_turn("sweeps"):
                 tags["mlflow.parentRunId"] = parent_run(client, experiment, begun["sweep"], begun["time"])
         made = client.create_run(experiment, start_time=begun["time"], run_name=begun["name"], tags=tags)
         run_id = made.info.run_id

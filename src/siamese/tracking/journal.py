@@ -14,13 +14,13 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from siamese.files import write_json
+from siamese.files import only_one, write_json
 from siamese.places import TRACKING
 from siamese.tracking.server import project
 
@@ -180,12 +180,9 @@ class Journal:
         stack.enter_context(lock)
         return stack
 
-    @contextmanager
-    def sending(self) -> Iterator[None]:
+    def sending(self) -> AbstractContextManager[None]:
         """Keeps other processes from sending the same at once."""
-        with (self.folder / "sending.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        return only_one(self.folder / "sending.lock")
 
     @classmethod
     def of(cls, training: str) -> Self:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from siamese.errors import InputError
+from siamese.files import only_one
 from siamese.places import TRACKING
 
 if TYPE_CHECKING:
@@ -113,19 +113,14 @@ def is_local(uri: str) -> bool:
     return urlsplit(uri).scheme in ("", "file", "sqlite")
 
 
-@contextmanager
-def only_one(name: str) -> Iterator[None]:
+def in_turn(name: str) -> AbstractContextManager[None]:
     """No two processes of this project are in blocks of the same name at once."""
-    lock = project() / TRACKING / f"{name}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
+    return only_one(project() / TRACKING / f"{name}.lock")
 
 
 def _alone(uri: str) -> AbstractContextManager[None]:
     # MLflow makes the tables of a new file step by step: a second process would meet half of them.
-    return only_one("database") if uri.startswith("sqlite:") else nullcontext()
+    return in_turn("database") if uri.startswith("sqlite:") else nullcontext()
 
 
 def _first_line(error: Exception) -> str:

@@ -20,12 +20,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from siamese import new_images, scores
+from siamese import scores
 from siamese.backend import tensorflow
-from siamese.differences import LOOKS, SIZES, Difference, Sample, compare, statistics_of, why_undecidable, with_aspect
+from siamese.drift import new_images
+from siamese.drift.differences import (
+    LOOKS,
+    SIZES,
+    Difference,
+    Sample,
+    compare,
+    statistics_of,
+    why_undecidable,
+    with_aspect,
+)
+from siamese.drift.new_images import NewImage, NewImages
 from siamese.errors import InputError
 from siamese.files import existing
-from siamese.new_images import NewImage, NewImages
 from siamese.params import DriftParams
 from siamese.progress import track
 from siamese.shapes import IMAGE_SHAPE

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from siamese.contest import Result
+from siamese.promote.contest import Result
 from siamese.registry import Version
 
 SHOWN = ("eer", "auc", "precision", "recall", "accuracy", "false_accept_rate")

@@ -21,14 +21,14 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from siamese import contest, promotion_report, unseen
-from siamese.contest import Entrant, Result
 from siamese.errors import InputError
 from siamese.files import existing
-from siamese.lock import LEASE, Lock
 from siamese.params import PromoteParams
 from siamese.places import THRESHOLD
+from siamese.promote import contest, gate_report, unseen
+from siamese.promote.contest import Entrant, Result
 from siamese.registry import CATALOG, CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
+from siamese.registry.lock import LEASE, Lock
 from siamese.tables import read_table
 from siamese.threshold import threshold_of
 from siamese.tracking.server import shown, tracking_uri
@@ -92,7 +92,7 @@ def run(
         by, at = who(), now()
         _keep_report(registry, challenger, champion, result, by, at)
         if result.verdict.accepted:
-            why = promotion_report.in_words(result, champion)
+            why = gate_report.in_words(result, champion)
             move(registry, challenger, champion, why, lease)
         else:
             why = "; ".join(result.verdict.reasons)
@@ -234,10 +234,10 @@ def _trained_on(registry: Registry, version: Version) -> pd.Index | None:
 def _keep_report(
     registry: Registry, challenger: Version, champion: Version | None, result: Result, by: str, at: str
 ) -> None:
-    report = promotion_report.as_dict(registry.name, challenger, champion, result) | {"by": by, "at": at}
+    report = gate_report.as_dict(registry.name, challenger, champion, result) | {"by": by, "at": at}
     place = f"{REPORTS}/{at.replace(':', '-')}"
-    registry.log_text(challenger, promotion_report.to_json(report), f"{place}.json")
-    registry.log_text(challenger, promotion_report.to_markdown(report), f"{place}.md")
+    registry.log_text(challenger, gate_report.to_json(report), f"{place}.json")
+    registry.log_text(challenger, gate_report.to_markdown(report), f"{place}.md")
 
 
 def _unchanged(registry: Registry, alias: str, scored: Version | None) -> Version | None:

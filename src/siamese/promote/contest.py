@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from siamese import gate, measured, scores, unseen
+from siamese import gate, measured, scores
 from siamese.gate import Scored, Verdict
 from siamese.params import PromoteParams
+from siamese.promote import unseen
 from siamese.scores import Images, Scorer
 
 NONE_LEFT = (

@@ -5,17 +5,15 @@ challenger: the version registered last. champion: the version in use. previous:
 
 from __future__ import annotations
 
-import fcntl
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese.errors import InputError
-from siamese.files import digest, whole_folder
+from siamese.files import digest, only_one, whole_folder
 from siamese.tracking.server import connect, reached, shown, tracking_uri
 
 if TYPE_CHECKING:
@@ -151,7 +149,7 @@ class Registry:
         # What a number means changes where a registered model is deleted and made anew; a source is one model's.
         origin = digest([part.encode() for part in (version.source, version.run_id, str(version.created))])[:8]
         place = below / f"{version.name}-{version.number}-{origin}"
-        with _one_process_at_a_time(below):
+        with only_one(below / ".lock"):
             if not all((place / name).exists() for name in MODEL_CONTENT):
                 with whole_folder(place, ["*"]) as beside:
                     with reached():
@@ -236,14 +234,6 @@ def resolve(reference: str) -> tuple[Registry, Version]:
             f"{reference}: {shown(tracking_uri())} has no such model or alias: `siamese models` lists what there is"
         )
     return registry, found
-
-
-@contextmanager
-def _one_process_at_a_time(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, if not before
-        yield
 
 
 def _version(found: Any, aliases: Mapping[str, int]) -> Version:

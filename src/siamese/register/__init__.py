@@ -15,14 +15,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siamese import card, data_page, figures, model_files
+from siamese import data_page, figures
+from siamese.dotted import flat
 from siamese.errors import InputError
 from siamese.files import existing
 from siamese.inspect import look, report, survey
-from siamese.lock import Lock
 from siamese.params import Params
 from siamese.progress import say
+from siamese.register import card, model_files
 from siamese.registry import CHALLENGER, CHAMPION, Registry, Version
+from siamese.registry.lock import Lock
 from siamese.tables import read_table
 from siamese.threshold import threshold_of
 from siamese.tracking.facts import flat_params
@@ -165,13 +167,9 @@ def version_tags(evaluated: Evaluated, run_tags: Mapping[str, str]) -> dict[str,
     return tags
 
 
-def numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+def numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """The numbers of nested mappings by dotted name, such as test.eer; what has no value is left out."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from numbers(value, f"{prefix}{name}.")
-        elif isinstance(value, int | float):
-            yield prefix + name, float(value)
+    return ((name, float(value)) for name, value in flat(values) if isinstance(value, int | float))
 
 
 def _agree(threshold: Mapping[str, Any], metrics: Mapping[str, Any]) -> bool:

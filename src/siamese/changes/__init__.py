@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from siamese import figures, places
+from siamese.dotted import flat
 from siamese.errors import InputError
 from siamese.files import existing, whole_file
 
@@ -247,7 +248,7 @@ def _tested(state: State) -> tuple[Any, ...]:
 
 
 def _state(metrics: Mapping[str, Any] | None, params_text: str, read: Any) -> State:
-    params = dict(_flat(_yaml(params_text, PARAMS)))
+    params = dict(flat(_yaml(params_text, PARAMS)))
     data: dict[str, Any] = {}
     if path := params.get("data.path"):
         data["path"] = path
@@ -268,16 +269,6 @@ def _yaml(text: str, file: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{file}: holds no mapping of names to values")
     return found
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            pairs += _flat(value, f"{prefix}{key}.")
-        else:
-            pairs.append((f"{prefix}{key}", value))
-    return pairs
 
 
 def _git(*arguments: str, otherwise: str) -> None:

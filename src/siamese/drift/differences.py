@@ -1,8 +1,8 @@
 """How two sets of images differ: sizes, what the network sees of them, and where it puts them.
 
-Each is a two-sample test that permutes units (`siamese.two_samples`); Holm's correction keeps the false alarms of all
-together at `drift.significance`. A difference counts as drift where it is significant and also large: with enough
-images, any difference is significant.
+Each is a two-sample test that permutes units (`two_samples`); Holm's correction keeps the false alarms of all together
+at `drift.significance`. A difference counts as drift where it is significant and also large: with enough images, any
+difference is significant.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from siamese import quality, two_samples
+from siamese import quality
+from siamese.drift import two_samples
 from siamese.params import DriftParams
 
 SIZES = ("width", "height", "aspect ratio")

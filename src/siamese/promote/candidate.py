@@ -9,11 +9,10 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from siamese import unseen
-from siamese.contest import Entrant, Result
 from siamese.errors import InputError
 from siamese.params import PromoteParams
-from siamese.promote import ROLLED_BACK, score
+from siamese.promote import ROLLED_BACK, score, unseen
+from siamese.promote.contest import Entrant, Result
 from siamese.register import SAME, read
 from siamese.registry import CHALLENGER, CHAMPION, Registry, Version
 from siamese.tables import read_table

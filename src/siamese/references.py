@@ -1,0 +1,117 @@
+"""Where a model is, as a person names it: a folder, a version of the registry, or what the original saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+from siamese import places, registry
+from siamese.errors import InputError
+from siamese.threshold import threshold_of
+
+if TYPE_CHECKING:
+    from siamese.verifier import Verifier
+
+KERAS = ".keras"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model found.
+
+    Attributes:
+        place: its folder with `servable/`, or the .keras file that `Model.save_compiled_model` wrote.
+        threshold_file: where its threshold stands; None: it has none.
+    """
+
+    place: Path
+    threshold_file: Path | None
+
+    def threshold(self, own: float | None) -> float:
+        """`own` where given, else the model's.
+
+        Raises:
+            InputError: it has none.
+        """
+        if own is None and self.threshold_file is None:
+            raise InputError(f"{self.place} carries no threshold: give one, as --threshold 0.5, or --threshold-file")
+        return threshold_of(self.threshold_file or places.THRESHOLD, own)
+
+    def load(self) -> Verifier:
+        """The model, ready to compare images.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        from siamese.verifier import Verifier
+
+        return load_saved(self.place)[1] if self.place.suffix == KERAS else Verifier.load(self.place)
+
+
+def find(reference: str | Path, threshold_file: Path | None = None) -> Found:
+    """The model that `reference` names.
+
+    A version of the registry comes with its threshold and is fetched once, into `.siamese/models`. Any other folder may
+    hold a `threshold.json`; else the threshold is that of `siamese evaluate`.
+
+    Args:
+        reference: the folder that step `train` wrote; `models:/NAME/VERSION` or `models:/NAME@ALIAS`; or what the
+            original's interface saved, `trained` or `trained/trained.keras`.
+        threshold_file: to be used instead of the model's own.
+
+    Raises:
+        InputError: the registry can't be reached, or has no such version.
+    """
+    if str(reference).startswith(registry.SCHEME):
+        versions, version = registry.resolve(str(reference))
+        place = versions.fetch(version, places.MODELS)
+        return Found(place, threshold_file or place / places.THRESHOLD.name)
+    place = Path(reference)
+    if place.suffix == KERAS and (place.parent / "servable").exists():
+        place = place.parent
+    if not (place / "servable").exists() and (place.suffix == KERAS or any(place.glob(f"*{KERAS}"))):
+        return Found(saved_file(place), threshold_file)
+    own = place / places.THRESHOLD.name
+    return Found(place, threshold_file or (own if own.exists() else places.THRESHOLD))
+
+
+def saved_file(path: Path) -> Path:
+    """The file that `Model.save_compiled_model` wrote: `path`, or in a folder the one of its name, or the only one.
+
+    Raises:
+        InputError: there is none, or it's a model of `siamese train`.
+    """
+    there = sorted(path.glob(f"*{KERAS}"))
+    of_its_name = path / f"{path.resolve().name}{KERAS}"
+    file = of_its_name if of_its_name in there else there[0] if len(there) == 1 else path
+    if not file.is_file():
+        found = f"{len(there)} models are here" if there else "no trained model here"
+        raise InputError(f"{path}: {found}: name a file that save_compiled_model wrote, such as trained/trained.keras")
+    if (file.parent / "servable").exists():
+        raise InputError(f"{file}: is a model of `siamese train`: use `siamese verify`, or siamese.verifier.Verifier")
+    return file
+
+
+def load_saved(file: Path) -> tuple[Any, Verifier]:
+    """The Keras model that `Model.save_compiled_model` wrote, and the same ready to compare images.
+
+    Raises:
+        InputError: it is damaged, or something else.
+    """
+    from siamese.backend import tensorflow
+
+    tensorflow()
+    import keras
+
+    from siamese.servable import Servable
+    from siamese.transform import Transform
+    from siamese.verifier import Verifier
+
+    try:
+        network = keras.saving.load_model(file, compile=False)
+        servable = Servable(network, Transform.unstandardised())
+    except (OSError, ValueError, TypeError, KeyError, BadZipFile) as error:
+        raise InputError(f"{file}: damaged, or not a model that save_compiled_model wrote: name another") from error
+    return network, Verifier(servable)
