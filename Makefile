@@ -42,7 +42,7 @@ images: ## Build the container images
 
 test: $(VENV)/for-developers ## Run all tests, with coverage
 	@rm -f .coverage .coverage.*
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml pytest --cov --cov-report= --numprocesses $(PROCESSES) --dist loadgroup
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml pytest --cov --cov-report= --numprocesses $(PROCESSES) --dist loadscope --no-loadscope-reorder
 
 test-long: $(VENV)/for-developers ## Run the long forms of tests, which take an hour: many kills, many seeds
 	pytest -m long
