@@ -623,6 +623,19 @@ def test_a_sweep_that_begins_with_two_trainings_at_once_has_one_parent(
     assert len(runs) == 2 and len({run.data.tags["mlflow.parentRunId"] for run in runs}) == 1
 
 
+def test_killed_while_the_database_is_made_nothing_is_left_of_it(tmp_path: Path) -> None:
+    """MLflow makes its tables step by step, and can't use a file that has but some of them."""
+    program = "from siamese.tracking.server import connect; connect().search_experiments()"
+    with working_folder(tmp_path):
+        begun = subprocess.Popen([sys.executable, "-c", program])
+        eventually(lambda: [file for file in tmp_path.glob(".mlflow.db.*") if file.stat().st_size > 50_000])
+        begun.kill()
+        assert begun.wait() == -signal.SIGKILL
+        assert not (tmp_path / "mlflow.db").exists()
+        subprocess.run([sys.executable, "-c", program], check=True)
+    assert [file.name for file in tmp_path.glob("*mlflow.db*")] == ["mlflow.db"]
+
+
 def test_experiments_in_copies_are_recorded_in_the_project(tmp_path: Path) -> None:
     copy = tmp_path / ".dvc/tmp/exps/tmpabc"
     copy.mkdir(parents=True)

@@ -73,19 +73,21 @@ class Stack:
         except urllib.error.HTTPError as error:
             return error.code
 
-    def python(self, program: str, login: tuple[str, str] = ADMIN, exit_code: int = 0) -> str:
-        """Runs a client in a process of its own: one that knows the server's address and a login, and no S3."""
-        user, password = login
+    def client_environment(self, login: tuple[str, str]) -> dict[str, str]:
+        """Of a process that knows the server's address and a login, and no S3."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MLFLOW_", "PG"))}
-        environment |= {
+        return environment | {
             "MLFLOW_TRACKING_URI": self.address,
-            "MLFLOW_TRACKING_USERNAME": user,
-            "MLFLOW_TRACKING_PASSWORD": password,
+            "MLFLOW_TRACKING_USERNAME": login[0],
+            "MLFLOW_TRACKING_PASSWORD": login[1],
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         }
+
+    def python(self, program: str, login: tuple[str, str] = ADMIN, exit_code: int = 0) -> str:
+        """Runs a client in a process of its own."""
         done = subprocess.run(
             [sys.executable, "-c", program],
-            env=environment,
+            env=self.client_environment(login),
             capture_output=True,
             text=True,
             cwd=self.folder,
@@ -241,22 +243,18 @@ def test_two_processes_that_make_the_same_registered_model_at_once_one_wins(stac
         "        assert error.error_code == 'RESOURCE_ALREADY_EXISTS', error\n"
         "        print('lost', number)\n"
     )
-    environment = os.environ | {
-        "MLFLOW_TRACKING_URI": stack.address,
-        "MLFLOW_TRACKING_USERNAME": ADMIN[0],
-        "MLFLOW_TRACKING_PASSWORD": ADMIN[1],
-    }
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    environment = stack.client_environment(ADMIN)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     clients = [subprocess.Popen([sys.executable, "-c", program], env=environment, **pipes) for _ in range(2)]
     for client in clients:
         assert client.stdout.readline() == "ready\n"
     for client in clients:
         client.stdin.write("go\n")
         client.stdin.flush()
-    said = [client.communicate()[0].split("\n") for client in clients]
-    assert [client.returncode for client in clients] == [0, 0]
+    said = [client.communicate() for client in clients]
+    assert [client.returncode for client in clients] == [0, 0], said
     for number in range(5):
-        assert sorted(word for lines in said for word in lines if word.endswith(f" {number}")) == [
+        assert sorted(line for out, _ in said for line in out.splitlines() if line.endswith(f" {number}")) == [
             f"lost {number}",
             f"won {number}",
         ]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from siamese.errors import InputError
 from siamese.files import digest, only_one, whole_folder
-from siamese.tracking.server import connect, reached, shown, tracking_uri
+from siamese.tracking.server import connect, file_of, reached, shown, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -201,8 +201,8 @@ class Registry:
 
     def _no_file_yet(self) -> bool:
         """Whether the registry would be a file that isn't there: a question must not make it."""
-        file = tracking_uri().removeprefix("sqlite:///")
-        return self._client is None and file != tracking_uri() and not Path(file).exists()
+        file = file_of(tracking_uri())
+        return self._client is None and file is not None and not file.exists()
 
     def _aliases(self) -> dict[str, int]:
         from mlflow.exceptions import MlflowException

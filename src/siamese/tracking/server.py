@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from siamese.errors import InputError
-from siamese.files import only_one
+from siamese.files import only_one, whole_file
 from siamese.places import TRACKING
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 LOCAL = "mlflow.db"
+_FILE = "sqlite:///"
 
 _QUICK = {  # MLflow's own wait minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -73,6 +74,10 @@ def connect(uri: str | None = None) -> MlflowClient:
 
         for name in ("mlflow", "alembic", "urllib3"):  # what they would say, `reached` says in a line
             logging.getLogger(name).setLevel(logging.ERROR)
+        file = file_of(uri)
+        if file and not file.exists():
+            with whole_file(file) as beside:  # killed half-way, MLflow would leave tables that it can't use again
+                mlflow.MlflowClient(f"{_FILE}{beside}", f"{_FILE}{beside}")
         given = os.environ.get(TRACKING_URI)
         mlflow.set_tracking_uri(uri)  # what artifacts are looked up by
         mlflow.set_registry_uri(uri)
@@ -119,8 +124,13 @@ def in_turn(name: str) -> AbstractContextManager[None]:
 
 
 def _alone(uri: str) -> AbstractContextManager[None]:
-    # MLflow makes the tables of a new file step by step: a second process would meet half of them.
+    # MLflow changes the tables of an older version's file step by step: a second process would meet half of them.
     return in_turn("database") if uri.startswith("sqlite:") else nullcontext()
+
+
+def file_of(uri: str) -> Path | None:
+    """The database of this machine that an address means; None for a server."""
+    return Path(urlsplit(uri).path[1:]) if uri.startswith(_FILE) else None
 
 
 def _first_line(error: Exception) -> str:
