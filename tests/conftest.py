@@ -32,7 +32,7 @@ NEED_REPOSITORY = {
     "test_remotes",
     "test_tracking",
 }
-LONGEST = {"repository", "test_workflows"}
+LONGEST = {"repository", "test_replicas"}
 SMALL = {
     "sample.identities": 12,
     "sample.images": 4,

@@ -238,6 +238,7 @@ def spoiled(better: Retrained, reviewed: object) -> Retrained:
     return after(better.project, better.project.run("spoiled", "push"))
 
 
+@pytest.mark.slow
 def test_the_first_model_becomes_champion_and_git_gets_what_it_was_made_from(first: Retrained) -> None:
     assert first.jobs["retrain"].outputs == {"outcome": "promoted", "publish": "yes"}
     assert first.jobs["publish"].result == "success", first.jobs["publish"].said
@@ -252,6 +253,7 @@ def test_the_first_model_becomes_champion_and_git_gets_what_it_was_made_from(fir
     assert "It is champion now." in first.report and first.report == first.jobs["retrain"].summary
 
 
+@pytest.mark.slow
 def test_a_better_model_is_promoted_and_git_gets_data_parameters_lock_and_figures(
     better: Retrained, first: Retrained
 ) -> None:
@@ -267,6 +269,7 @@ def test_a_better_model_is_promoted_and_git_gets_data_parameters_lock_and_figure
     assert log[1].splitlines()[:4] == ["data/faces.dvc", "dvc.lock", "metrics.json", "params.yaml"]
 
 
+@pytest.mark.slow
 def test_whoever_clones_afterwards_gets_the_champion_without_training(better: Retrained, tmp_path: Path) -> None:
     project = better.project
     clone = Repository(tmp_path / "clone")
@@ -278,6 +281,7 @@ def test_whoever_clones_afterwards_gets_the_champion_without_training(better: Re
     assert (clone.folder / "artifacts/model/servable/saved_model.pb").read_bytes() == trained.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_report_compares_with_the_model_before(better: Retrained, first: Retrained) -> None:
     was, is_now = first.metrics["test"]["eer"], better.metrics["test"]["eer"]
     (row,) = [line for line in better.report.splitlines() if line.startswith("| eer |")]
@@ -289,6 +293,7 @@ def test_the_report_compares_with_the_model_before(better: Retrained, first: Ret
     assert Image.open(better.project.folder / "better/artifacts/curves.png").size == (1300, 400)
 
 
+@pytest.mark.slow
 def test_spoiled_labels_are_refused_and_nothing_moves(spoiled: Retrained, better: Retrained) -> None:
     assert spoiled.jobs["retrain"].outputs == {"outcome": "refused", "publish": "no"}
     assert "::warning title=The gate refused" in spoiled.jobs["retrain"].said
@@ -300,6 +305,7 @@ def test_spoiled_labels_are_refused_and_nothing_moves(spoiled: Retrained, better
     assert re.search(r"^- eer 0\.\d{4} is above promote\.max\\_eer 0\.4$", spoiled.report, flags=re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_a_pull_request_is_reported_and_nothing_is_promoted_or_pushed(
     reviewed: tuple[Retrained, set[str], set[str]], better: Retrained
 ) -> None:
