@@ -15,6 +15,18 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Of the tests: each takes some 5 GB of memory by its end.
 PROCESSES ?= 2
 
+# Of container images. BASE_IMAGE: another base image; BUILD_CA: a file of certificates that the build needs to reach the
+# package index; BUILD_FLAGS: further options of `docker build`.
+DOCKER ?= docker
+TAG ?= latest
+SBOM ?= build/sbom
+VERSION = $(shell awk -F '"' '/^version = / {print $$2; exit}' pyproject.toml)
+REVISION = $(shell git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null || echo unknown)
+CREATED = $(shell git show --no-patch --format=%cI 2>/dev/null || echo unknown)
+BUILD = DOCKER_BUILDKIT=1 $(DOCKER) build $(BASE_IMAGE:%=--build-arg BASE_IMAGE=%) \
+	$(BUILD_CA:%=--secret id=certificates,src=%) $(BUILD_FLAGS)
+LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg CREATED=$(CREATED)
+
 INSTALL = $(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(VENV)/bin/python
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 EXTRAS = --extra s3 --extra gs --extra plots
@@ -37,8 +49,18 @@ retrain: setup ## Pull data, run what has changed, register, ask the gate, repor
 publish: ## Commit dvc.lock, parameters and figures of a retraining, and push them to BRANCH
 	@.ci/publish
 
-images: ## Build the container images
-	docker build --file docker/tracking/Dockerfile --tag siamese-tracking .
+images: ## Build the container images: training, serving, tracking server (docs/images.md)
+	$(BUILD) $(LABELS) --file docker/Dockerfile --target cpu --tag siamese-training:$(TAG) .
+	$(BUILD) $(LABELS) --file docker/serving/Dockerfile --tag siamese-serving:$(TAG) .
+	$(BUILD) $(LABELS) --file docker/tracking/Dockerfile --tag siamese-tracking:$(TAG) .
+
+images-gpu: ## Build the training image with CUDA's libraries
+	$(BUILD) $(LABELS) --file docker/Dockerfile --target gpu --tag siamese-training-gpu:$(TAG) .
+
+sbom: images ## List the Python packages of the images as CycloneDX, in build/sbom
+	$(BUILD) --build-arg IMAGE=siamese-training:$(TAG) --file docker/sbom/Dockerfile --output $(SBOM)/siamese-training .
+	$(BUILD) --build-arg IMAGE=siamese-serving:$(TAG) --file docker/sbom/Dockerfile --output $(SBOM)/siamese-serving .
+	$(BUILD) --build-arg IMAGE=siamese-tracking:$(TAG) --file docker/sbom/Dockerfile --output $(SBOM)/siamese-tracking .
 
 test: $(VENV)/for-developers ## Run all tests, with coverage
 	@rm -f .coverage .coverage.*
@@ -61,6 +83,7 @@ lint: $(VENV)/for-developers ## Check style, types, workflows and container file
 	check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	check-jsonschema --quiet --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci .gitlab-ci.yml
 	check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose.yaml
+	hadolint docker/Dockerfile docker/*/Dockerfile
 
 format: $(VENV)/for-developers ## Put every file into the project's style
 	ruff check --fix .
@@ -71,6 +94,8 @@ lock: $(VENV)/for-developers ## Renew the pinned and hashed requirement files fr
 	$(COMPILE) --upgrade pyproject.toml $(EXTRAS) --extra dev --group pyproject.toml:server -c requirements.txt -o requirements/dev.txt
 	$(COMPILE) --upgrade --group pyproject.toml:server -c requirements/dev.txt -o requirements/server.txt
 	$(COMPILE) --upgrade pyproject.toml $(EXTRAS) --extra gpu -c requirements.txt -o requirements/gpu.txt
+	$(COMPILE) --upgrade --group pyproject.toml:serving -c requirements.txt -o requirements/serving.txt
+	$(COMPILE) --upgrade --group pyproject.toml:sbom -o requirements/sbom.txt
 	$(COMPILE) --upgrade --group pyproject.toml:build -o requirements/build.txt
 
 clean: ## Remove .venv and caches; no data, no model, no DVC cache
@@ -97,4 +122,4 @@ $(VENV)/for-developers: requirements/dev.txt $(VENV)/for-users
 	$(INSTALL) --require-hashes -r requirements/dev.txt
 	@touch $@
 
-.PHONY: help setup repro retrain publish images test test-long coverage lint format lock clean
+.PHONY: help setup repro retrain publish images images-gpu sbom test test-long coverage lint format lock clean
