@@ -1,0 +1,204 @@
+"""`python -m pipelines schedule …`: runs that come again, by KFP's own scheduler (recurring runs)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.options import (
+    Caching,
+    CaFile,
+    Experiment,
+    Host,
+    Namespace,
+    ServiceAccount,
+    TokenFile,
+    Version,
+    duration,
+)
+from pipelines.submit import PIPELINE, pipeline_of
+from siamese.cli.options import AsJson, ParamsFile, Settings, answer
+from siamese.errors import InputError
+
+if TYPE_CHECKING:
+    from pipelines.kubeflow import Kubeflow
+
+app = typer.Typer(help="Runs that come again: create, list, pause, resume, delete.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The schedule's name.")]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Its name; no two have the same.")],
+    cron: Annotated[
+        str | None,
+        typer.Option(
+            help="When, as cron has it: '30 4 * * 1', or with seconds before, '0 30 4 * * 1'. The clock is the "
+            "server's: UTC, unless its scheduler sets CRON_SCHEDULE_TIMEZONE."
+        ),
+    ] = None,
+    every: Annotated[
+        int | None, typer.Option(parser=duration, metavar="TIME", help="Or how often: 30m, 24h, 7d.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=10, help="Runs that may go on at the same time.")] = 1,
+    catchup: Annotated[bool, typer.Option("--catchup", help="Run later what was missed, not only the newest.")] = False,
+    paused: Annotated[bool, typer.Option("--paused", help="Not to begin before `resume`.")] = False,
+    host: Host = None,
+    namespace: Namespace = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    experiment: Experiment = PIPELINE,
+    version: Version = None,
+    service_account: ServiceAccount = None,
+    caching: Caching = None,
+    params_file: ParamsFile = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have the pipeline run again and again."""
+    import kfp_server_api as kfp_api
+
+    from pipelines.arguments import arguments
+    from pipelines.kubeflow import connect, made_once
+
+    trigger = trigger_of(cron, every)
+    given = arguments(params_file, settings)
+    kubeflow = connect(host, namespace, token_file, ca_file)
+    if kubeflow.recurring_run(name) is not None:
+        raise InputError(f"schedule {name} is already there: name another, or `schedule delete {name}` first")
+    wanted = kfp_api.V2beta1RecurringRun(
+        display_name=name,
+        experiment_id=kubeflow.experiment_made(experiment),
+        mode=kfp_api.RecurringRunMode.DISABLE if paused else kfp_api.RecurringRunMode.ENABLE,
+        trigger=trigger,
+        max_concurrency=str(concurrency),
+        no_catchup=not catchup,
+        runtime_config=kfp_api.V2beta1RuntimeConfig(parameters=given),
+        service_account=service_account,
+        **pipeline_of(kubeflow, version, caching),
+    )
+    made = made_once(
+        lambda: kubeflow.recurring_runs.recurring_run_service_create_recurring_run(wanted),
+        lambda: kubeflow.recurring_run(name),
+        f"schedule {name}",
+    )
+    url = kubeflow.url("recurringrun", made.recurring_run_id)
+    answer(told(made, url), f"schedule {name}, {when(made)}{', paused' if paused else ''}: {url}", as_json)
+
+
+@app.command("list")
+def list_(
+    host: Host = None,
+    namespace: Namespace = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the schedules of the namespace."""
+    from pipelines.kubeflow import all_pages, connect
+
+    kubeflow = connect(host, namespace, token_file, ca_file)
+    listed = kubeflow.recurring_runs.recurring_run_service_list_recurring_runs
+    found = list(all_pages(listed, "recurring_runs", **kubeflow.of_namespace))
+    schedules = [told(one, kubeflow.url("recurringrun", one.recurring_run_id)) for one in found]
+    lines = [f"{one['name']}  {one['state']}  {one['when']}  {one['url']}" for one in schedules]
+    answer({"schedules": schedules}, "\n".join(lines or ["no schedules"]), as_json)
+
+
+@app.command()
+def pause(
+    name: Name,
+    host: Host = None,
+    namespace: Namespace = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+) -> None:
+    """Start no more runs until `resume`; those that go on end as usual."""
+    kubeflow, number = _found(name, host, namespace, token_file, ca_file)
+    kubeflow.recurring_runs.recurring_run_service_disable_recurring_run(number)
+    print(f"schedule {name}: paused")
+
+
+@app.command()
+def resume(
+    name: Name,
+    host: Host = None,
+    namespace: Namespace = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+) -> None:
+    """Go on with a schedule that was paused."""
+    kubeflow, number = _found(name, host, namespace, token_file, ca_file)
+    kubeflow.recurring_runs.recurring_run_service_enable_recurring_run(number)
+    print(f"schedule {name}: resumed")
+
+
+@app.command()
+def delete(
+    name: Name,
+    host: Host = None,
+    namespace: Namespace = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+) -> None:
+    """Remove a schedule; its runs stay."""
+    kubeflow, number = _found(name, host, namespace, token_file, ca_file)
+    kubeflow.recurring_runs.recurring_run_service_delete_recurring_run(number)
+    print(f"schedule {name}: deleted")
+
+
+def trigger_of(cron: str | None, every: int | None) -> Any:
+    """KFP's trigger.
+
+    Args:
+        cron: five fields, or six with seconds first, as KFP's scheduler wants them.
+        every: seconds.
+
+    Raises:
+        InputError: neither or both, or not five or six fields.
+    """
+    import kfp_server_api as kfp_api
+
+    if (cron is None) == (every is None):
+        raise InputError("when? Set one of --cron and --every")
+    if every is not None:
+        periodic = kfp_api.V2beta1PeriodicSchedule(interval_second=str(every))
+        return kfp_api.V2beta1Trigger(periodic_schedule=periodic)
+    fields = (cron or "").split()
+    if len(fields) not in (5, 6) or not all(re.fullmatch(r"[\d*/,?LW#A-Za-z-]+", one) for one in fields):
+        raise InputError(f"--cron '{cron}': write minute, hour, day, month and weekday, such as '30 4 * * 1'")
+    six = fields if len(fields) == 6 else ["0", *fields]
+    return kfp_api.V2beta1Trigger(cron_schedule=kfp_api.V2beta1CronSchedule(cron=" ".join(six)))
+
+
+def when(schedule: Any) -> str:
+    """A recurring run's trigger in words."""
+    trigger = schedule.trigger
+    if trigger.cron_schedule:
+        return f"cron {trigger.cron_schedule.cron}"
+    seconds = int(trigger.periodic_schedule.interval_second)
+    return f"every {seconds} s"
+
+
+def told(schedule: Any, url: str) -> dict[str, Any]:
+    """A recurring run as JSON."""
+    state = "paused" if schedule.status == "DISABLED" else "active"
+    return {"name": schedule.display_name, "state": state, "when": when(schedule), "url": url}
+
+
+def _found(name: str, *where: Any) -> tuple[Kubeflow, str]:
+    """The server and the schedule's ID.
+
+    Raises:
+        InputError: there is no such schedule.
+    """
+    from pipelines.kubeflow import connect
+
+    kubeflow = connect(*where)
+    found = kubeflow.recurring_run(name)
+    if found is None:
+        raise InputError(f"schedule {name} isn't on {kubeflow.host}: `schedule list` shows what there is")
+    return kubeflow, found.recurring_run_id

@@ -1,0 +1,202 @@
+"""`python -m pipelines submit`: one run on a Kubeflow cluster, and with --wait its end."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.options import (
+    Caching,
+    CaFile,
+    ExitCode,
+    Experiment,
+    Host,
+    Namespace,
+    ServiceAccount,
+    TokenFile,
+    Version,
+    duration,
+)
+from siamese.cli.options import AsJson, ParamsFile, Settings, answer
+from siamese.errors import InputError
+from siamese.progress import say
+
+if TYPE_CHECKING:
+    from pipelines.kubeflow import Kubeflow
+
+PIPELINE = "siamese"
+ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
+KFP_OWN = ("root", "executor")  # tasks that KFP lists besides the pipeline's
+
+
+def submit(
+    host: Host = None,
+    namespace: Namespace = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    experiment: Experiment = PIPELINE,
+    run_name: Annotated[
+        str | None,
+        typer.Option(help="The same name again finds the run, and makes no second one.", show_default="a new one"),
+    ] = None,
+    version: Version = None,
+    service_account: ServiceAccount = None,
+    caching: Caching = None,
+    params_file: ParamsFile = None,
+    settings: Settings = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False,
+    timeout: Annotated[
+        int | None, typer.Option(parser=duration, metavar="TIME", help="Wait no longer: 90s, 30m, 24h, 7d.")
+    ] = None,
+    poll: Annotated[float, typer.Option(min=0.05, help="Seconds between two looks.")] = 10,
+    as_json: AsJson = False,
+) -> int | None:
+    """Start a run on a Kubeflow cluster."""
+    from pipelines.arguments import arguments
+    from pipelines.kubeflow import connect
+
+    given = arguments(params_file, settings)
+    kubeflow = connect(host, namespace, token_file, ca_file)
+    source = pipeline_of(kubeflow, version, caching)
+    run = started(kubeflow, source, given, experiment, run_name, service_account)
+    url = kubeflow.url("runs", run.run_id)
+    if not wait:
+        answer(told(run, url), f"run {run.display_name}: {url}", as_json)
+        return None
+    say(f"run {run.display_name}: {url} (it goes on if this command is stopped)")
+    run = followed(kubeflow, run.run_id, poll, timeout)
+    answer(told(run, url), f"run {run.display_name} {ending(run)}: {url}", as_json)
+    if run.state == "SUCCEEDED":
+        return None
+    return ExitCode.RUN_FAILED if run.state in ENDED else ExitCode.STILL_RUNNING
+
+
+def pipeline_of(kubeflow: Kubeflow, version: str | None, caching: bool | None) -> dict[str, Any]:
+    """What to run, as fields of a run: the pipeline of these files, or an uploaded version.
+
+    Raises:
+        InputError: there is no such version.
+    """
+    import kfp_server_api as kfp_api
+
+    if version is None:
+        return {"pipeline_spec": specification(caching)}
+    if caching is not None:
+        raise InputError("--caching: an uploaded version says itself what is cached: leave out one of the two")
+    pipeline = kubeflow.pipeline(PIPELINE)
+    found = kubeflow.version(pipeline.pipeline_id, version) if pipeline else None
+    if found is None:
+        raise InputError(f"version {version} isn't on {kubeflow.host}: `python -m pipelines upload` brings it there")
+    reference = kfp_api.V2beta1PipelineVersionReference(found.pipeline_id, found.pipeline_version_id)
+    return {"pipeline_version_reference": reference}
+
+
+def specification(caching: bool | None) -> dict[str, Any]:
+    """The compiled pipeline as a run carries it: what to do, and what Kubernetes is told besides."""
+    import yaml
+
+    from pipelines.compile import compiled
+
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "pipeline.yaml"
+        compiled(file)
+        pipeline, *platform = yaml.safe_load_all(file.read_text(encoding="utf-8"))
+    if caching is not None:
+        for task in tasks_of(pipeline):
+            task.setdefault("cachingOptions", {})["enableCache"] = caching
+    return {"pipeline_spec": pipeline, "platform_spec": platform[0]} if platform else pipeline
+
+
+def tasks_of(pipeline: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every task, those within conditions and the exit handler too."""
+    graphs = [pipeline["root"], *pipeline.get("components", {}).values()]
+    return [task for graph in graphs for task in graph.get("dag", {}).get("tasks", {}).values()]
+
+
+def started(
+    kubeflow: Kubeflow,
+    source: dict[str, Any],
+    given: dict[str, Any],
+    experiment: str,
+    run_name: str | None,
+    service_account: str | None,
+) -> Any:
+    """The run, made if there is none of this name in the experiment.
+
+    KFP lets any number of runs have one name, so this is looked up first: two that ask at the same moment still get
+    two runs.
+
+    Raises:
+        InputError: a run of this name has other arguments; the server refused; nobody knows whether the run was made.
+    """
+    import kfp_server_api as kfp_api
+
+    from pipelines.kubeflow import made_once
+
+    experiment_id = kubeflow.experiment_made(experiment)
+    earlier = kubeflow.run(experiment_id, run_name) if run_name else None
+    if earlier is not None:
+        if earlier.runtime_config.parameters != given:
+            url = kubeflow.url("runs", earlier.run_id)
+            raise InputError(f"run {run_name} is already there with other arguments ({url}): name another --run-name")
+        say(f"run {run_name} is already there: nothing new is submitted")
+        return earlier
+    name = run_name or f"{PIPELINE}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    say(f"submitting run {name}")  # before it is: whoever interrupts this knows what to look for
+    run = kfp_api.V2beta1Run(
+        experiment_id=experiment_id,
+        display_name=name,
+        runtime_config=kfp_api.V2beta1RuntimeConfig(parameters=given),
+        service_account=service_account,
+        **source,
+    )
+    return made_once(
+        lambda: kubeflow.runs.run_service_create_run(run), lambda: kubeflow.run(experiment_id, name), f"run {name}"
+    )
+
+
+def followed(kubeflow: Kubeflow, run_id: str, poll: float, timeout: float | None) -> Any:
+    """Waits for the run's end and tells each change of a task; gives the run as it was at the last look.
+
+    Args:
+        run_id: the run.
+        poll: seconds between two looks.
+        timeout: seconds after which not to wait longer; None: however long it takes.
+    """
+    until = time.monotonic() + timeout if timeout else float("inf")
+    states: dict[str, str] = {}
+    while True:
+        run = kubeflow.runs.run_service_get_run(run_id)
+        for task in (run.run_details and run.run_details.task_details) or ():
+            name = task.display_name or ""
+            if task.state and task.state != states.get(task.task_id) and _shown(name):
+                states[task.task_id] = task.state
+                say(f"{name}: {_with(task.state.lower(), task.error)}")
+        if run.state in ENDED or time.monotonic() + poll > until:
+            return run
+        time.sleep(poll)
+
+
+def ending(run: Any) -> str:
+    """How a run stands, in words."""
+    return _with(run.state.lower() if run.state in ENDED else "is still running", run.error)
+
+
+def told(run: Any, url: str) -> dict[str, Any]:
+    """A run as JSON."""
+    return {"run_id": run.run_id, "name": run.display_name, "state": run.state, "url": url}
+
+
+def _with(state: str, error: Any) -> str:
+    reason = " ".join(error.message.split()) if error and error.message else ""
+    return f"{state} ({reason})" if reason else state
+
+
+def _shown(task: str) -> bool:
+    return task not in KFP_OWN and not task.endswith("-driver")
