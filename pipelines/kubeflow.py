@@ -38,6 +38,7 @@ RETRIES = urllib3.Retry(
     raise_on_status=False,
 )
 UNSURE = (500, 502, 503, 504)  # what was asked for may have been done
+EXISTS = 409
 LOGIN = (301, 302, 303, 307, 401)
 MOST_A_PAGE = 200
 LONGEST_REASON = 300
@@ -90,7 +91,9 @@ class Kubeflow:
             wanted = kfp_api.V2beta1Experiment(display_name=name, namespace=self.namespace)
             return self.experiments.experiment_service_create_experiment(wanted).experiment_id
 
-        return self.experiment(name) or made_once(make, lambda: self.experiment(name), f"experiment {name}")
+        return self.experiment(name) or made_once(
+            make, lambda: self.experiment(name), f"experiment {name}", whose_ever=True
+        )
 
     def run(self, experiment: str, name: str) -> Any | None:
         """The newest run of that name in the experiment of that ID."""
@@ -152,8 +155,14 @@ def connect(
     return Kubeflow(_Client(configuration), namespace or _own_namespace())
 
 
-def made_once(make: Callable[[], Any], find: Callable[[], Any | None], what: str) -> Any:
+def made_once(make: Callable[[], Any], find: Callable[[], Any | None], what: str, *, whose_ever: bool = False) -> Any:
     """Has something made, and never twice: where the answer is lost, what is there counts.
+
+    Args:
+        make: asks the server to make it.
+        find: looks whether it is there.
+        what: its name in messages.
+        whose_ever: whether it counts, too, if somebody else made it a moment before.
 
     Raises:
         InputError: the server refused; or nobody knows whether it did what it was asked.
@@ -161,7 +170,7 @@ def made_once(make: Callable[[], Any], find: Callable[[], Any | None], what: str
     try:
         return make()
     except Refused as refused:
-        if not refused.unsure:
+        if not (refused.unsure or (whose_ever and refused.status == EXISTS)):
             raise
         found = find()
         if found is not None:
@@ -279,17 +288,20 @@ def _unreachable(host: str, error: urllib3.exceptions.HTTPError) -> tuple[str, b
         urllib3.exceptions.ConnectTimeoutError,
         urllib3.exceptions.SSLError,
     )
+    if not isinstance(reason, not_sent):
+        return f"{host} gave no answer ({_flat(reason)})", True
     if isinstance(reason, urllib3.exceptions.SSLError):
         advice = "name its certificates with --ca-file, or write http:// where it has none"
     elif isinstance(reason, urllib3.exceptions.NameResolutionError):
         advice = "there is no such name: see that --host is right"
     else:
         advice = "see that it runs and that --host is right (a port-forward ends with its terminal)"
-    return f"{host} can't be reached ({_flat(reason)}): {advice}", not isinstance(reason, not_sent)
+    return f"{host} can't be reached ({_flat(reason)}): {advice}", False
 
 
-def _flat(error: object) -> str:
-    text = " ".join(str(error).split())
+def _flat(error: Exception) -> str:
+    told = error.args[-1] if isinstance(error, urllib3.exceptions.ProtocolError) else error
+    text = " ".join(str(told).split())
     return re.sub(r"<[^>]*>:? ?|^[A-Za-z]+\([^)]*\): ", "", text)[:LONGEST_REASON]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.arguments import Checkpoints, ClusterFile, Repository, Revision, TrackingUri
 from pipelines.options import (
     Caching,
     CaFile,
@@ -54,6 +55,11 @@ def create(
     version: Version = None,
     service_account: ServiceAccount = None,
     caching: Caching = None,
+    repository: Repository = None,
+    revision: Revision = None,
+    tracking_uri: TrackingUri = None,
+    checkpoints: Checkpoints = "",
+    cluster_file: ClusterFile = None,
     params_file: ParamsFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -65,7 +71,7 @@ def create(
     from pipelines.kubeflow import connect, made_once
 
     trigger = trigger_of(cron, every)
-    given = arguments(params_file, settings)
+    given = arguments(params_file, settings, repository, revision, tracking_uri, checkpoints)
     kubeflow = connect(host, namespace, token_file, ca_file)
     if kubeflow.recurring_run(name) is not None:
         raise InputError(f"schedule {name} is already there: name another, or `schedule delete {name}` first")
@@ -78,7 +84,7 @@ def create(
         no_catchup=not catchup,
         runtime_config=kfp_api.V2beta1RuntimeConfig(parameters=given),
         service_account=service_account,
-        **pipeline_of(kubeflow, version, caching),
+        **pipeline_of(kubeflow, version, cluster_file, caching),
     )
     made = made_once(
         lambda: kubeflow.recurring_runs.recurring_run_service_create_recurring_run(wanted),

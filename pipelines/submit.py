@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.arguments import Checkpoints, ClusterFile, Repository, Revision, TrackingUri
 from pipelines.options import (
     Caching,
     CaFile,
@@ -28,6 +29,7 @@ from siamese.errors import InputError
 from siamese.progress import say
 
 if TYPE_CHECKING:
+    from pipelines.cluster import Cluster
     from pipelines.kubeflow import Kubeflow
 
 PIPELINE = "siamese"
@@ -48,6 +50,11 @@ def submit(
     version: Version = None,
     service_account: ServiceAccount = None,
     caching: Caching = None,
+    repository: Repository = None,
+    revision: Revision = None,
+    tracking_uri: TrackingUri = None,
+    checkpoints: Checkpoints = "",
+    cluster_file: ClusterFile = None,
     params_file: ParamsFile = None,
     settings: Settings = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False,
@@ -61,9 +68,9 @@ def submit(
     from pipelines.arguments import arguments
     from pipelines.kubeflow import connect
 
-    given = arguments(params_file, settings)
+    given = arguments(params_file, settings, repository, revision, tracking_uri, checkpoints)
     kubeflow = connect(host, namespace, token_file, ca_file)
-    source = pipeline_of(kubeflow, version, caching)
+    source = pipeline_of(kubeflow, version, cluster_file, caching)
     run = started(kubeflow, source, given, experiment, run_name, service_account)
     url = kubeflow.url("runs", run.run_id)
     if not wait:
@@ -77,7 +84,9 @@ def submit(
     return ExitCode.RUN_FAILED if run.state in ENDED else ExitCode.STILL_RUNNING
 
 
-def pipeline_of(kubeflow: Kubeflow, version: str | None, caching: bool | None) -> dict[str, Any]:
+def pipeline_of(
+    kubeflow: Kubeflow, version: str | None, cluster_file: Path | None, caching: bool | None
+) -> dict[str, Any]:
     """What to run, as fields of a run: the pipeline of these files, or an uploaded version.
 
     Raises:
@@ -85,10 +94,13 @@ def pipeline_of(kubeflow: Kubeflow, version: str | None, caching: bool | None) -
     """
     import kfp_server_api as kfp_api
 
+    from pipelines import cluster
+
     if version is None:
-        return {"pipeline_spec": specification(caching)}
-    if caching is not None:
-        raise InputError("--caching: an uploaded version says itself what is cached: leave out one of the two")
+        return {"pipeline_spec": specification(cluster.load(cluster_file), caching)}
+    if caching is not None or cluster_file is not None:
+        option = "--cluster" if cluster_file else "--caching"
+        raise InputError(f"{option}: an uploaded version has its own: leave it out, or --version")
     pipeline = kubeflow.pipeline(PIPELINE)
     found = kubeflow.version(pipeline.pipeline_id, version) if pipeline else None
     if found is None:
@@ -97,7 +109,7 @@ def pipeline_of(kubeflow: Kubeflow, version: str | None, caching: bool | None) -
     return {"pipeline_version_reference": reference}
 
 
-def specification(caching: bool | None) -> dict[str, Any]:
+def specification(cluster: Cluster, caching: bool | None) -> dict[str, Any]:
     """The compiled pipeline as a run carries it: what to do, and what Kubernetes is told besides."""
     import yaml
 
@@ -105,7 +117,7 @@ def specification(caching: bool | None) -> dict[str, Any]:
 
     with TemporaryDirectory() as folder:
         file = Path(folder) / "pipeline.yaml"
-        compiled(file)
+        compiled(cluster, file)
         pipeline, *platform = yaml.safe_load_all(file.read_text(encoding="utf-8"))
     if caching is not None:
         for task in tasks_of(pipeline):

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pipelines.arguments import ClusterFile
 from pipelines.options import CaFile, Host, Namespace, TokenFile
 from pipelines.submit import PIPELINE
 from siamese.cli.options import AsJson, answer
@@ -23,19 +24,21 @@ def upload(
     namespace: Namespace = None,
     token_file: TokenFile = None,
     ca_file: CaFile = None,
+    cluster_file: ClusterFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a version of the pipeline to a Kubeflow server, for `submit --version` and `schedule create --version`."""
     import kfp_server_api as kfp_api
 
+    from pipelines import cluster
     from pipelines.compile import compiled
-    from pipelines.kubeflow import connect, made_once
+    from pipelines.kubeflow import EXISTS, Refused, connect, made_once
 
     name = version or tag_here()
     kubeflow = connect(host, namespace, token_file, ca_file)
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"{PIPELINE}.yaml"
-        compiled(file)
+        compiled(cluster.load(cluster_file), file)
         pipeline = kubeflow.pipeline(PIPELINE) or made_once(
             lambda: kubeflow.pipelines.pipeline_service_create_pipeline(
                 kfp_api.V2beta1Pipeline(display_name=PIPELINE, name=PIPELINE, namespace=kubeflow.namespace)
@@ -44,13 +47,19 @@ def upload(
             f"pipeline {PIPELINE}",
         )
         number = pipeline.pipeline_id
+        there = InputError(f"version {name} is already on {kubeflow.host}, and stays as it is: tag the new one")
         if kubeflow.version(number, name):
-            raise InputError(f"version {name} is already on {kubeflow.host}, and stays as it is: tag the new one")
-        made = made_once(
-            lambda: kubeflow.uploads.upload_pipeline_version(str(file), name=name, pipelineid=number),
-            lambda: kubeflow.version(number, name),
-            f"version {name}",
-        )
+            raise there
+        try:
+            made = made_once(
+                lambda: kubeflow.uploads.upload_pipeline_version(str(file), name=name, pipelineid=number),
+                lambda: kubeflow.version(number, name),
+                f"version {name}",
+            )
+        except Refused as refused:
+            if refused.status == EXISTS:  # since a moment
+                raise there from refused
+            raise
     url = f"{kubeflow.url('pipelines', number)}/version/{made.pipeline_version_id}"
     result = {"version": name, "pipeline_id": number, "pipeline_version_id": made.pipeline_version_id, "url": url}
     answer(result, f"version {name}: {url}", as_json)
