@@ -225,7 +225,12 @@ class _Client(kfp_api.ApiClient):
     def _line(self, status: int, body: str) -> str:
         """What a refusal says, whoever on the way it comes from: KFP, its gateway, or what asks people to log in."""
         host, page, reason = self.configuration.host, _is_page(body), _reason(body)
-        if status in LOGIN or (page and status in (200, 403)) or "unauthenticated" in reason.lower():
+        if page and status == 200:
+            return (
+                f"{host} shows a page for people there, not KFP's API: on a whole Kubeflow the API's address ends in "
+                f"/pipeline; where the page is to log in, put a token into {TOKEN}"
+            )
+        if status in LOGIN or (page and status == 403) or "unauthenticated" in reason.lower():
             told = f" ({reason})" if reason else ""
             return (
                 f"{host} asks to log in{told}: the token is missing, of another audience, or has expired; "

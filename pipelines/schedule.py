@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipelines.arguments import Checkpoints, ClusterFile, Repository, Revision, TrackingUri
+from pipelines.cron import checked
 from pipelines.options import (
     Caching,
     CaFile,
@@ -37,8 +37,8 @@ def create(
     cron: Annotated[
         str | None,
         typer.Option(
-            help="When, as cron has it: '30 4 * * 1', or with seconds before, '0 30 4 * * 1'. The clock is the "
-            "server's: UTC, unless its scheduler sets CRON_SCHEDULE_TIMEZONE."
+            help="When: minute, hour, day, month, weekday, such as '30 4 * * 1'. The clock is the server's: UTC, "
+            "unless its scheduler is given CRON_SCHEDULE_TIMEZONE."
         ),
     ] = None,
     every: Annotated[
@@ -160,11 +160,11 @@ def trigger_of(cron: str | None, every: int | None) -> Any:
     """KFP's trigger.
 
     Args:
-        cron: five fields, or six with seconds first, as KFP's scheduler wants them.
+        cron: five fields; KFP's scheduler wants seconds before them.
         every: seconds.
 
     Raises:
-        InputError: neither or both, or not five or six fields.
+        InputError: neither or both, or no times that cron knows.
     """
     import kfp_server_api as kfp_api
 
@@ -173,11 +173,8 @@ def trigger_of(cron: str | None, every: int | None) -> Any:
     if every is not None:
         periodic = kfp_api.V2beta1PeriodicSchedule(interval_second=str(every))
         return kfp_api.V2beta1Trigger(periodic_schedule=periodic)
-    fields = (cron or "").split()
-    if len(fields) not in (5, 6) or not all(re.fullmatch(r"[\d*/,?LW#A-Za-z-]+", one) for one in fields):
-        raise InputError(f"--cron '{cron}': write minute, hour, day, month and weekday, such as '30 4 * * 1'")
-    six = fields if len(fields) == 6 else ["0", *fields]
-    return kfp_api.V2beta1Trigger(cron_schedule=kfp_api.V2beta1CronSchedule(cron=" ".join(six)))
+    with_seconds = " ".join(["0", *checked(cron or "")])
+    return kfp_api.V2beta1Trigger(cron_schedule=kfp_api.V2beta1CronSchedule(cron=with_seconds))
 
 
 def when(schedule: Any) -> str:

@@ -25,6 +25,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from pipelines.arguments import Checkpoints, ClusterFile, Repository, Revision, TrackingUri, arguments
+from pipelines.cron import checked
 from pipelines.options import Caching
 from pipelines.submit import PIPELINE, specification
 from siamese.cli.options import AsJson, ParamsFile, Settings, answer
@@ -204,7 +205,7 @@ def schedule(
     as_json: AsJson = False,
 ) -> None:
     """Have the pipeline run again and again on Vertex AI."""
-    when = f"TZ={_known_zone(time_zone)} {_five_fields(cron)}"
+    when = f"TZ={_known_zone(time_zone)} {' '.join(checked(cron))}"
     place = placed(project, region, pipeline_root, service_account, network, encryption_key, endpoint)
     machines = Machines(accelerator and vertex_name(accelerator), workers, machine_type)
     given = arguments(params_file, settings, repository, revision, tracking_uri, checkpoints)
@@ -490,13 +491,6 @@ def _job_id(given: str | None) -> str:
     if not re.fullmatch(r"[a-z][-a-z0-9]{0,127}", number):
         raise InputError(f"--job-id {number}: write small letters, digits and -, a letter first")
     return number
-
-
-def _five_fields(cron: str) -> str:
-    fields = cron.split()
-    if len(fields) != 5 or not all(re.fullmatch(r"[\d*/,A-Za-z-]+", one) for one in fields):
-        raise InputError(f"--cron '{cron}': write minute, hour, day, month and weekday, such as '30 4 * * 1'")
-    return " ".join(fields)
 
 
 def _known_zone(name: str) -> str:

@@ -100,7 +100,7 @@ class KfpServer:
     Attributes:
         token: what requests must bring; None: nobody has to log in.
         login: what is answered without it: "json" (KFP's own), "istio" (its gateway), "redirect" and "page"
-            (oauth2-proxy: to the login page, or that page at once).
+            (oauth2-proxy: to the login page, or that page at once), "app" (any page, as if all were well).
         namespaces: of a multi-user installation, those that the user may use; None: a single-user one.
         outcome: how runs end; None: they never do.
         failing: the task that fails in a failed run, and what it says.
@@ -576,8 +576,8 @@ def handler_of(state: KfpServer) -> type[BaseHTTPRequestHandler]:
         def ask_to_log_in(self) -> None:
             if state.login == "redirect":
                 self.reply(302, "", "text/html", Location="/dex/auth?client_id=kubeflow-oidc-authservice")
-            elif state.login == "page":
-                self.reply(403, HTML, "text/html")
+            elif state.login in ("page", "app"):
+                self.reply(403 if state.login == "page" else 200, HTML, "text/html")
             elif state.login == "istio":
                 self.reply(401, "Jwt is expired", "text/plain")
             else:
