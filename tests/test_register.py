@@ -228,7 +228,7 @@ def test_a_data_folder_that_has_changed_since_gives_no_report(make: Make, tmp_pa
     with working_folder(project.folder):
         client = project.registry.client
         run = client.create_run(client.create_experiment("changed"))
-        register._log_data_report(client, run, places.CATALOG, values)
+        register._log_data_report(client, run, places.CATALOG, Path(values.data.path), values)
     assert (
         "no data report: data/sample no longer holds the images of artifacts/catalog.parquet" in capsys.readouterr().err
     )

@@ -723,7 +723,7 @@ def test_checkpoints_are_artifacts_of_the_run_or_not_kept(
 
 
 def ensured(*settings: str) -> str:
-    return sync.ensure_run(places.RUN, params.load(settings=list(settings)))
+    return sync.ensure_run(places.RUN, places.HISTORY, places.CATALOG, params.load(settings=list(settings)))
 
 
 def test_a_trainings_run_is_found_again(client: MlflowClient, folder: Path) -> None:

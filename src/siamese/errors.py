@@ -1,5 +1,7 @@
 """The errors a person can mend, and what the process says to the shell."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 
@@ -15,3 +17,19 @@ class ExitCode(IntEnum):
 
 class InputError(ValueError):
     """Something the user can mend. Its text is one line: what is wrong, where, and what to do."""
+
+
+@contextmanager
+def in_one_line(what: str) -> Iterator[None]:
+    """Turns what other libraries raise into one line: `what`, which says what to do, too, and their reason.
+
+    Raises:
+        InputError: anything was raised.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"{what} ({reason})") from error

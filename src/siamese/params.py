@@ -247,10 +247,7 @@ def load(file: Path | None = None, settings: Iterable[str] = ()) -> Params:
     values = _read(source)
     for setting in settings:
         _set(values, setting)
-    try:
-        return Params.model_validate(values)
-    except ValidationError as error:
-        raise InputError(_one_line(error, values, str(source))) from None
+    return _validated(values, str(source))
 
 
 def section(kind: type[Section], values: Mapping[str, Any]) -> Any:
@@ -259,10 +256,23 @@ def section(kind: type[Section], values: Mapping[str, Any]) -> Any:
     Raises:
         InputError: an unknown key or a value that isn't allowed, in one line.
     """
+    values = _whole_numbers(values)
     try:
-        return kind.model_validate(dict(values))
+        return kind.model_validate(values)
     except ValidationError as error:
         raise InputError(_one_line(error, values, kind.__name__)) from None
+
+
+def assembled(sections: Mapping[str, Mapping[str, Any]]) -> Params:
+    """All parameters from some sections, as a Kubeflow component gets those that concern it.
+
+    The others, which it doesn't look at, are as packaged.
+
+    Raises:
+        InputError: an unknown section, key or a value that isn't allowed, in one line.
+    """
+    values = _read(packaged_file()) | _whole_numbers(sections)
+    return _validated(values, "the sections given")
 
 
 def packaged_file() -> Path:
@@ -283,6 +293,23 @@ def to_yaml(params: Params) -> str:
     yaml.default_flow_style = False
     yaml.dump(params.model_dump(), text)
     return text.getvalue()
+
+
+def _whole_numbers(values: Any) -> Any:
+    """The same with 50 for 50.0: Kubeflow hands all numbers on as doubles. A parameter that may have a fraction takes
+    either."""
+    if isinstance(values, Mapping):
+        return {key: _whole_numbers(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_whole_numbers(value) for value in values]
+    return int(values) if isinstance(values, float) and values.is_integer() else values
+
+
+def _validated(values: Mapping[str, Any], source: str) -> Params:
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_one_line(error, values, source)) from None
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -32,3 +32,8 @@ def read_table(file: Path, columns: Sequence[str], splits: Sequence[str] | None 
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{file}: can't be read as Parquet ({reason}): make it again") from error
+
+
+def count_rows(file: Path) -> int:
+    """Rows of a table, from its footer alone."""
+    return int(pa.parquet.read_metadata(file).num_rows)

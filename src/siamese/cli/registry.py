@@ -9,7 +9,7 @@ import typer
 
 from siamese import places
 from siamese.cli.options import AsJson, ParamsFile, Settings, answer
-from siamese.cli.steps import Catalog, Metrics, Model, Plots, Report, Run, Threshold
+from siamese.cli.steps import Catalog, Data, History, Metrics, Model, Plots, Report, Run, Threshold
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,7 +25,9 @@ def register(
     plots_folder: Plots = places.PLOTS,
     report_file: Report = places.REPORT,
     catalog_file: Catalog = places.CATALOG,
+    history_file: History = places.HISTORY,
     run_file: Run = places.RUN,
+    data: Data = None,
     params_file: ParamsFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -35,8 +37,9 @@ def register(
     from siamese.params import load
 
     params = load(params_file, settings or [])
-    files = (model_folder, threshold_file, metrics_file, plots_folder, report_file, catalog_file, run_file)
-    registered = step.run(*files, params)
+    evaluated = (model_folder, threshold_file, metrics_file, plots_folder, report_file)
+    trained = (catalog_file, history_file, run_file, data or Path(params.data.path))
+    registered = step.run(*evaluated, *trained, params)
     answer(registered.as_dict(), step.to_text(registered), as_json)
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from siamese.promote.contest import Result
 from siamese.registry import Version
+
+if TYPE_CHECKING:
+    from siamese.promote import Promotion
 
 SHOWN = ("eer", "auc", "precision", "recall", "accuracy", "false_accept_rate")
 
@@ -47,6 +50,13 @@ def as_dict(model: str, challenger: Version | None, champion: Version | None, re
         "notes": list(result.notes),
         "in_words": in_words(result, champion),
     }
+
+
+def page(model: str, done: Promotion) -> str:
+    """What came of a promotion, as a page; a line where there was nothing to decide."""
+    if done.result is None:
+        return f"version {done.challenger.number if done.challenger else '-'} of {model} is champion already\n"
+    return to_markdown(as_dict(model, done.challenger, done.champion, done.result))
 
 
 def to_json(report: Mapping[str, Any]) -> str:

@@ -78,15 +78,19 @@ def run(
     plots_folder: Path,
     report_file: Path,
     catalog_file: Path,
+    history_file: Path,
     run_file: Path,
+    data_folder: Path,
     params: Params,
 ) -> Registered:
     """Registers the model, unless it is registered already.
 
     Args:
-        model_folder, run_file: what step `train` wrote.
+        model_folder, history_file, run_file: what step `train` wrote.
         threshold_file, metrics_file, plots_folder, report_file: what step `evaluate` wrote.
-        catalog_file: what step `catalog` wrote; the data report is made if the data folder still holds these images.
+        catalog_file: what step `catalog` wrote.
+        data_folder: the images; the data report is made if it is still there and holds those of the catalog.
+        params: of all steps; what the training couldn't know of them is added to its run.
 
     Raises:
         InputError: the files don't belong together, one is missing, or the tracking server can't be used.
@@ -99,14 +103,14 @@ def run(
 
     from siamese.tracking.sync import ensure_run
 
-    run_id = ensure_run(run_file, params)
+    run_id = ensure_run(run_file, history_file, catalog_file, params)
     with reached():
         its_run = registry.client.get_run(run_id)
     logged = [(EVALUATION, file) for file in (metrics_file, threshold_file, report_file)]
     logged += [(f"{EVALUATION}/plots", file) for file in sorted(plots_folder.glob("*.csv"))]
     model = _logged_model(registry.client, its_run, evaluated.digest)
     _log_evaluation(registry.client, its_run, model.model_id, evaluated, logged, params)
-    _log_data_report(registry.client, its_run, catalog_file, params)
+    _log_data_report(registry.client, its_run, catalog_file, data_folder, params)
     say("logging the model")
     _log_files(registry.client, its_run, model, evaluated, params.data.max_pixels)
     tags = version_tags(evaluated, its_run.data.tags)
@@ -217,25 +221,31 @@ def _log_evaluation(
     logged: list[tuple[str, Path]],
     params: Params,
 ) -> None:
-    from mlflow.entities import Metric
+    from mlflow.entities import Metric, Param
 
     run_id, has = its_run.info.run_id, its_run.data.metrics
-    parameters = flat_params(params) | its_run.data.params
+    ours = flat_params(params)
+    new = [Param(name, value) for name, value in ours.items() if name not in its_run.data.params]
     text = card.render(
-        evaluated.metrics, evaluated.threshold, parameters, its_run.data.tags, run_id, params.registry.name
+        evaluated.metrics,
+        evaluated.threshold,
+        ours | its_run.data.params,
+        its_run.data.tags,
+        run_id,
+        params.registry.name,
     )
     now = int(time.time() * 1000)
     found = [(name, value) for name, value in numbers(evaluated.metrics) if has.get(name) != value]
     with reached():
-        client.log_batch(run_id, metrics=[Metric(name, value, now, 0, model_id) for name, value in found])
+        client.log_batch(run_id, [Metric(name, value, now, 0, model_id) for name, value in found], new)
         for folder, file in logged:
             client.log_artifact(run_id, str(file), folder)
         client.log_text(run_id, text, CARD)
 
 
-def _log_data_report(client: MlflowClient, its_run: Run, catalog_file: Path, params: Params) -> None:
+def _log_data_report(client: MlflowClient, its_run: Run, catalog_file: Path, folder: Path, params: Params) -> None:
     """The report of `siamese inspect --html`, if there is none yet and the data is still what was trained on."""
-    run_id, folder = its_run.info.run_id, Path(params.data.path)
+    run_id = its_run.info.run_id
     with reached():
         there = {one.path for one in client.list_artifacts(run_id, Path(DATA_REPORT).parent.as_posix())}
     if DATA_REPORT in there:

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,28 @@ class DataDigest:
     source: str
 
 
-def tags(data_path: str, catalog_file: Path) -> dict[str, str]:
+@dataclass(frozen=True)
+class Elsewhere:
+    """What a training knows that doesn't run in the project's folder, but in a pod.
+
+    Attributes:
+        data: `path`, `hash`, and where it was fetched from: `repository` and `revision`, or `uri`.
+        sections: of the parameters, those that it was given.
+    """
+
+    data: Mapping[str, str]
+    sections: Collection[str]
+
+
+def tags(data_path: str, catalog_file: Path, elsewhere: Elsewhere | None = None) -> dict[str, str]:
     """What is known of code and data, as a run's tags; what isn't known is left out."""
-    data = data_digest(data_path, catalog_file)
-    known = {
+    if elsewhere:
+        data = elsewhere.data
+    else:
+        found = data_digest(data_path, catalog_file)
+        data = {"path": data_path, "hash": found.value, "hash.source": found.source}
+    known = {f"siamese.data.{name}": value for name, value in data.items()} | {
         "siamese.version": __version__,
-        "siamese.data.path": data_path,
-        "siamese.data.hash": data.value,
-        "siamese.data.hash.source": data.source,
         "siamese.dvc_lock": sha256(LOCK) if LOCK.is_file() else "",
         "mlflow.source.name": "siamese train",
         "mlflow.source.type": "LOCAL",
@@ -87,9 +101,13 @@ def data_digest(data_path: str, catalog_file: Path) -> DataDigest:
     return DataDigest(f"{CATALOG_DIGEST}{own}"[:_DIGEST_LENGTH], str(catalog_file))
 
 
-def flat_params(params: Params) -> dict[str, str]:
-    """Every parameter by its dotted key, its value as `-S key=value` takes it."""
-    keys = known_keys()
+def flat_params(params: Params, sections: Collection[str] | None = None) -> dict[str, str]:
+    """Every parameter by its dotted key, its value as `-S key=value` takes it.
+
+    Args:
+        sections: those wanted; None: all.
+    """
+    keys = [key for key in known_keys() if sections is None or key.partition(".")[0] in sections]
     leaves = [key for key in keys if not any(other.startswith(f"{key}.") for other in keys)]
     values: dict[str, str] = {}
     for key in leaves:

@@ -10,7 +10,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from siamese.params import Params, to_yaml
 from siamese.progress import say
 from siamese.signals import Interrupt, Interrupted
 from siamese.tracking import facts, journal, machine
+from siamese.tracking.facts import Elsewhere
 from siamese.tracking.journal import Journal
 from siamese.tracking.server import connect, shown, tracking_uri
 from siamese.tracking.sweeps import name_in_sweep, sweep
@@ -55,13 +56,15 @@ class Run:
 
 
 @contextmanager
-def recorded(params: Params, catalog_file: Path, history_file: Path, run_file: Path) -> Iterator[Recorder]:
+def recorded(
+    params: Params, catalog_file: Path, history_file: Path, run_file: Path, elsewhere: Elsewhere | None = None
+) -> Iterator[Recorder]:
     """A training that is recorded: gives the listener for `siamese.train.run`, and writes `run_file` at the end.
 
     The run's status is FINISHED when the block ends well and FAILED when it raises; KILLED when a signal ends it. A
     training killed, interrupted or failed and then started again continues its run, which is RUNNING again meanwhile.
     """
-    recorder = Recorder(params, catalog_file, history_file)
+    recorder = Recorder(params, catalog_file, history_file, elsewhere)
     try:
         yield recorder
     except BaseException as error:
@@ -78,9 +81,11 @@ def recorded(params: Params, catalog_file: Path, history_file: Path, run_file: P
 class Recorder:
     """A listener of `siamese.train.run`. What goes wrong here is told in one line, and training goes on."""
 
-    def __init__(self, params: Params, catalog_file: Path, history_file: Path) -> None:
+    def __init__(
+        self, params: Params, catalog_file: Path, history_file: Path, elsewhere: Elsewhere | None = None
+    ) -> None:
         self.began = False
-        self._params = params
+        self._params, self._elsewhere = params, elsewhere
         self._catalog_file, self._history_file = catalog_file, history_file
         self._uri = tracking_uri()
         self._training = ""
@@ -123,7 +128,7 @@ class Recorder:
         return Run(self._journal.training, self._journal.sent(server).run_id, server, experiment)
 
     def _begin(self, origin: Origin, history: Sequence[Mapping[str, Any]]) -> None:
-        known = facts.tags(self._params.data.path, self._catalog_file)
+        known = facts.tags(self._params.data.path, self._catalog_file, self._elsewhere)
         environment = facts.environment(str(origin.settings["train"]["precision"]))
         found = journal.unfinished(origin.key)
         if found:
@@ -139,7 +144,8 @@ class Recorder:
                 if others := continued(kept, known):
                     kept.add("tags", values=others)
             else:
-                add_beginning(kept, self._params, known, origin.key)
+                sections = self._elsewhere.sections if self._elsewhere else None
+                add_beginning(kept, self._params, known, origin.key, sections)
             add_files(kept, self._params, self._catalog_file)
             kept.keep_text(as_json(environment), "training/environment.json")
             add_epochs(kept, history)
@@ -263,7 +269,14 @@ class Forwarder:
         send(self._journal, connect(self._uri), self._uri, self._abandoned.is_set)
 
 
-def add_beginning(kept: Journal, params: Params, known: Mapping[str, str], key: str | None, **when: int) -> None:
+def add_beginning(
+    kept: Journal,
+    params: Params,
+    known: Mapping[str, str],
+    key: str | None,
+    sections: Collection[str] | None = None,
+    **when: int,
+) -> None:
     """Adds what a run begins with: its name, tags, parameters and data.
 
     Args:
@@ -271,6 +284,7 @@ def add_beginning(kept: Journal, params: Params, known: Mapping[str, str], key: 
         params: all of them.
         known: tags.
         key: the checkpoints' key, by which the same training is found again; None where it can't be continued.
+        sections: of the parameters, those that are recorded; None: all.
         when: `time`, where it isn't now.
 
     Raises:
@@ -285,9 +299,9 @@ def add_beginning(kept: Journal, params: Params, known: Mapping[str, str], key: 
         tags=dict(known),
         **when,
     )
-    kept.add("params", values=facts.flat_params(params))
+    kept.add("params", values=facts.flat_params(params, sections))
     source = {name: value for name, value in known.items() if name.startswith(("siamese.git.", "siamese.data."))}
-    kept.add("data", name=params.data.path, digest=known["siamese.data.hash"], source=source)
+    kept.add("data", name=known["siamese.data.path"], digest=known["siamese.data.hash"], source=source)
 
 
 def add_files(kept: Journal, params: Params, catalog_file: Path) -> None:

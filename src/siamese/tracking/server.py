@@ -52,6 +52,20 @@ def tracking_uri() -> str:
     return os.environ.get(TRACKING_URI) or f"sqlite:///{project()}/{LOCAL}"
 
 
+@contextmanager
+def used(uri: str) -> Iterator[None]:
+    """Inside, runs and models are kept at this address; "": as outside."""
+    before = os.environ.get(TRACKING_URI)
+    try:
+        if uri:
+            os.environ[TRACKING_URI] = uri
+        yield
+    finally:
+        os.environ.pop(TRACKING_URI, None)
+        if before is not None:
+            os.environ[TRACKING_URI] = before
+
+
 def shown(uri: str) -> str:
     """The address as messages and files may have it: without user and password, a file of the project relative."""
     return re.sub(r"(?<=://)[^/@]+@", "", uri).replace(f"sqlite:///{project()}/", "sqlite:///")

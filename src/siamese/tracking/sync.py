@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siamese import places
 from siamese.errors import InputError
 from siamese.files import existing
 from siamese.params import Params
@@ -59,12 +58,11 @@ def sync() -> list[Synced]:
     return done
 
 
-def ensure_run(run_file: Path, params: Params) -> str:
+def ensure_run(run_file: Path, history_file: Path, catalog_file: Path, params: Params) -> str:
     """The id of the run of the training that `run_file` names, on the server as it is now.
 
     What is left of its journal is sent. Where the journal lies on another machine, the run is found by its tag; where
-    there is none, as of a training that wasn't tracked, one is made from what lies beside `run_file`: the history and
-    the catalog.
+    there is none, as of a training that wasn't tracked, one is made from the history and the catalog.
 
     Raises:
         InputError: no `run_file`, or the server can't be used.
@@ -78,7 +76,7 @@ def ensure_run(run_file: Path, params: Params) -> str:
             run_id = find_run(client, training, _experiments(client))
         if run_id:
             return run_id
-        record_afterwards(kept, run_file, params)
+        record_afterwards(kept, history_file, catalog_file, params)
     run_id, _ = send(kept, client, uri)
     if run_id is None or not _there(client, run_id):
         kept.mark(shown(uri), Sent())
@@ -88,7 +86,7 @@ def ensure_run(run_file: Path, params: Params) -> str:
     return run_id
 
 
-def record_afterwards(kept: Journal, run_file: Path, params: Params) -> None:
+def record_afterwards(kept: Journal, history_file: Path, catalog_file: Path, params: Params) -> None:
     """Writes the journal of a training that left none: parameters and code as they are now.
 
     Raises:
@@ -96,8 +94,8 @@ def record_afterwards(kept: Journal, run_file: Path, params: Params) -> None:
     """
     import pandas as pd
 
-    catalog_file = existing(run_file.with_name(places.CATALOG.name), "siamese catalog")
-    history_file = existing(run_file.with_name(places.HISTORY.name), "siamese train")
+    existing(catalog_file, "siamese catalog")
+    existing(history_file, "siamese train")
     ended = int(history_file.stat().st_mtime * 1000)
     known = facts.tags(params.data.path, catalog_file) | {"siamese.recorded": "after training"}
     record.add_beginning(kept, params, known, key=None, time=ended)

@@ -1,0 +1,32 @@
+"""Pipeline step `catalog`: image folders to a catalog of images and their splits."""
+
+from kfp import dsl
+
+from components.image import TRAINING_IMAGE
+
+
+@dsl.component(base_image=TRAINING_IMAGE, packages_to_install=[], install_kfp_package=False)
+def catalog(
+    data: dsl.Input[dsl.Dataset],
+    params: dict,
+    max_pixels: int,
+    catalog: dsl.Output[dsl.Dataset],
+    rejected: dsl.Output[dsl.Dataset],
+) -> None:
+    """Lists the usable images of a folder, and gives each identity its split.
+
+    Args:
+        data: the image folder, `<identity>/*` or `{anchor,positive,negative}/*`.
+        params: section `catalog` of params.yaml.
+        max_pixels: `data.max_pixels` of params.yaml.
+        catalog: `catalog.parquet`, one row an image; its metadata are the data's, and the number of images.
+        rejected: `rejected.csv`, one row a file that was not taken, with the reason.
+    """
+    from pathlib import Path
+
+    from siamese import catalog as step
+    from siamese.params import CatalogParams, section
+    from siamese.tables import count_rows
+
+    step.run(Path(data.path), Path(catalog.path), Path(rejected.path), section(CatalogParams, params), max_pixels)
+    catalog.metadata.update(data.metadata, images=count_rows(Path(catalog.path)))

@@ -1,0 +1,63 @@
+"""Pipeline step `evaluate`: threshold from validation pairs, figures from test pairs, report, absolute verdict."""
+
+from kfp import dsl
+
+from components.image import TRAINING_IMAGE
+
+
+@dsl.component(base_image=TRAINING_IMAGE, packages_to_install=[], install_kfp_package=False)
+def evaluate(
+    catalog: dsl.Input[dsl.Dataset],
+    pairs: dsl.Input[dsl.Dataset],
+    images: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    history: dsl.Input[dsl.Dataset],
+    params: dict,
+    promote_params: dict,
+    figures: dsl.Output[dsl.Metrics],
+    curves: dsl.Output[dsl.ClassificationMetrics],
+    metrics: dsl.Output[dsl.Artifact],
+    plots: dsl.Output[dsl.Artifact],
+    report: dsl.Output[dsl.HTML],
+    threshold: dsl.Output[dsl.Artifact],
+) -> bool:
+    """Chooses the threshold on validation pairs, then measures once on the test split.
+
+    Args:
+        catalog: `catalog.parquet`.
+        pairs: `pairs.parquet`.
+        images: stored pixels.
+        model: what step `train` wrote.
+        history: `history.csv`.
+        params: section `evaluate` of params.yaml.
+        promote_params: section `promote`, for the absolute limits.
+        figures: every metric of the test split that has a value.
+        curves: ROC curve and confusion matrix of the test split.
+        metrics: `metrics.json`.
+        plots: folder of curves as CSV.
+        report: the report, one self-contained page.
+        threshold: `threshold.json`.
+
+    Returns:
+        Whether the model is good enough by itself: the gate's absolute limits.
+    """
+    from pathlib import Path
+
+    from siamese import evaluate as step
+    from siamese import readings
+    from siamese.params import EvaluateParams, PromoteParams, section
+    from siamese.progress import say
+
+    inputs = [Path(one.path) for one in (catalog, pairs, images, model, history)]
+    outputs = [Path(one.path) for one in (metrics, plots, report, threshold)]
+    settings = {**model.metadata.get("params", {}), "evaluate": params}
+    step.run(*inputs, *outputs, section(EvaluateParams, params), note=None, settings=settings)
+
+    for name, value in readings.of_test_split(outputs[0]).items():
+        figures.log_metric(name, value)
+    curves.log_roc_curve(*readings.roc(outputs[1]))
+    curves.log_confusion_matrix(readings.CATEGORIES, readings.confusion(outputs[1]))
+    reasons = readings.reasons_against(outputs[0], section(PromoteParams, promote_params))
+    for reason in reasons:
+        say(f"not good enough: {reason}")
+    return not reasons

@@ -1,0 +1,55 @@
+"""Pipeline step `promote`: the challenger becomes champion, if the gate accepts it."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.image import TRAINING_IMAGE
+
+
+@dsl.component(base_image=TRAINING_IMAGE, packages_to_install=[], install_kfp_package=False)
+def promote(
+    catalog: dsl.Input[dsl.Dataset],
+    pairs: dsl.Input[dsl.Dataset],
+    images: dsl.Input[dsl.Dataset],
+    version: str,
+    params: dict,
+    registry_params: dict,
+    tracking_uri: str,
+    gate_report: dsl.Output[dsl.Markdown],
+) -> NamedTuple("Outputs", [("accepted", bool), ("moved", bool)]):
+    """Compares challenger and champion on the current test pairs, and moves the alias `champion` if the gate agrees.
+
+    A refusal is an answer, not a failure: the run goes on, and the champion stays.
+
+    Args:
+        catalog: `catalog.parquet`.
+        pairs: `pairs.parquet`.
+        images: stored pixels.
+        version: what step `register` returned.
+        params: section `promote` of params.yaml.
+        registry_params: section `registry`.
+        tracking_uri: of the MLflow server; "": the environment says it.
+        gate_report: the gate's report.
+
+    Returns:
+        accepted: what the gate says (a champion already is accepted); moved: whether the alias was moved.
+    """
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from siamese import promote as step
+    from siamese.params import PromoteParams, RegistryParams, section
+    from siamese.progress import say
+    from siamese.promote import gate_report as report
+    from siamese.registry import Registry
+    from siamese.tracking.server import used
+
+    inputs = [Path(one.path) for one in (catalog, pairs, images)]
+    registry = Registry(section(RegistryParams, registry_params).name)
+    with used(tracking_uri), TemporaryDirectory() as models:
+        done = step.run(registry, *inputs, Path(models), section(PromoteParams, params), dry_run=False)
+    text = report.page(registry.name, done)
+    Path(gate_report.path).write_text(text, encoding="utf-8")
+    say(text)
+    return (done.result is None or done.result.verdict.accepted, done.moved)

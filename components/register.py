@@ -1,0 +1,60 @@
+"""Pipeline step `register`: a trained and measured model to a version of the registered model, the new challenger."""
+
+from kfp import dsl
+
+from components.image import TRAINING_IMAGE
+
+
+@dsl.component(base_image=TRAINING_IMAGE, packages_to_install=[], install_kfp_package=False)
+def register(
+    data: dsl.Input[dsl.Dataset],
+    catalog: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    history: dsl.Input[dsl.Dataset],
+    run: dsl.Input[dsl.Artifact],
+    metrics: dsl.Input[dsl.Artifact],
+    plots: dsl.Input[dsl.Artifact],
+    report: dsl.Input[dsl.HTML],
+    threshold: dsl.Input[dsl.Artifact],
+    max_pixels: int,
+    params: dict,
+    evaluate_params: dict,
+    promote_params: dict,
+    tracking_uri: str,
+) -> str:
+    """Makes the model a version of the registered model; nothing if it is one already.
+
+    Args:
+        data: the image folder, for the data report.
+        catalog: `catalog.parquet`.
+        model: what step `train` wrote.
+        history: `history.csv`.
+        run: `run.json`.
+        metrics: `metrics.json`.
+        plots: folder of curves as CSV.
+        report: the report.
+        threshold: `threshold.json`.
+        max_pixels: `data.max_pixels` of params.yaml.
+        params: section `registry` of params.yaml.
+        evaluate_params: section `evaluate`.
+        promote_params: section `promote`.
+        tracking_uri: of the MLflow server; "": the environment says it.
+
+    Returns:
+        The version's URI, as `models:/siamese/3`.
+    """
+    from pathlib import Path
+
+    from siamese import register as step
+    from siamese.params import assembled
+    from siamese.progress import say
+    from siamese.tracking.server import used
+
+    evaluated = [Path(one.path) for one in (model, threshold, metrics, plots, report)]
+    trained = [Path(one.path) for one in (catalog, history, run, data)]
+    here = {"registry": params, "evaluate": evaluate_params, "promote": promote_params}
+    source = {"path": catalog.metadata.get("path", data.uri), "max_pixels": max_pixels}
+    with used(tracking_uri):
+        registered = step.run(*evaluated, *trained, assembled({**model.metadata["params"], **here, "data": source}))
+        say(step.to_text(registered))
+    return registered.version.uri

@@ -1,0 +1,67 @@
+"""Pipeline step `train`: catalog, pairs and stored pixels to a trained network, recorded as a run of MLflow."""
+
+from kfp import dsl
+
+from components.image import TRAINING_IMAGE
+
+
+@dsl.component(base_image=TRAINING_IMAGE, packages_to_install=[], install_kfp_package=False)
+def train(
+    catalog: dsl.Input[dsl.Dataset],
+    pairs: dsl.Input[dsl.Dataset],
+    images: dsl.Input[dsl.Dataset],
+    transform: dsl.Input[dsl.Artifact],
+    params: dict,
+    model_params: dict,
+    tracking_params: dict,
+    catalog_params: dict,
+    pairs_params: dict,
+    preprocess_params: dict,
+    tracking_uri: str,
+    checkpoints: str,
+    model: dsl.Output[dsl.Model],
+    history: dsl.Output[dsl.Dataset],
+    run: dsl.Output[dsl.Artifact],
+) -> None:
+    """Trains the network; started again after an interruption, continues from its newest checkpoint.
+
+    Args:
+        catalog: `catalog.parquet`; its metadata say which data it lists.
+        pairs: `pairs.parquet`.
+        images: stored pixels.
+        transform: the TFT graph.
+        params: section `train` of params.yaml.
+        model_params: section `model`.
+        tracking_params: section `tracking`.
+        catalog_params: section `catalog`, for the record alone, as those of `pairs` and `preprocess`.
+        pairs_params: section `pairs`.
+        preprocess_params: section `preprocess`.
+        tracking_uri: of the MLflow server; "": the environment says it.
+        checkpoints: folder or URI of a folder that outlives this container; "": none does.
+        model: folder with `siamese.keras` and `servable/`; metadata: the parameters it was trained with.
+        history: `history.csv`, one row an epoch.
+        run: `run.json`: which run of MLflow the training is.
+    """
+    from pathlib import Path
+
+    from siamese import train as step
+    from siamese.outliving import working_files
+    from siamese.params import assembled
+    from siamese.places import CHECKPOINTS
+    from siamese.tracking.facts import Elsewhere
+    from siamese.tracking.record import recorded
+    from siamese.tracking.server import used
+
+    before = {"catalog": catalog_params, "pairs": pairs_params, "preprocess": preprocess_params}
+    sections = {**before, "train": params, "model": model_params, "tracking": tracking_params}
+    given = assembled(sections)
+    inputs = [Path(one.path) for one in (catalog, pairs, images, transform)]
+    outputs = Path(model.path), Path(history.path)
+    elsewhere = Elsewhere({name: str(value) for name, value in catalog.metadata.items()}, [*sections])
+    with (
+        used(tracking_uri),
+        working_files(checkpoints),
+        recorded(given, inputs[0], outputs[1], Path(run.path), elsewhere) as listener,
+    ):
+        step.run(*inputs, *outputs, given.train, given.model.network, CHECKPOINTS, listener=listener)
+    model.metadata.update(params=sections)

@@ -1,0 +1,162 @@
+"""How the steps run on a cluster: cluster.yaml, typed, and applied to a step's task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kfp import dsl, kubernetes
+from pydantic import Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from siamese.errors import InputError
+from siamese.params import Section
+
+PACKAGED = Path(__file__).with_name("cluster.yaml")
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kKMGTP]i?)?$"
+
+
+class Accelerator(Section):
+    """What a step computes on: both parts, since a cluster honours neither alone."""
+
+    type: str = Field(min_length=1)
+    count: int = Field(ge=1)
+
+
+class Resources(Section):
+    """Of one step's container."""
+
+    cpu_request: str = Field(pattern=QUANTITY)
+    cpu_limit: str = Field(pattern=QUANTITY)
+    memory_request: str = Field(pattern=QUANTITY)
+    memory_limit: str = Field(pattern=QUANTITY)
+    accelerator: Accelerator | None
+    node_selector: dict[str, str]
+    tolerations: list[dict[str, str | int]]
+    shared_memory: str | None = Field(pattern=QUANTITY)
+    timeout: int | None = Field(ge=1)
+    retries: int = Field(ge=0)
+
+
+class Backoff(Section):
+    """Between retries."""
+
+    first: int = Field(ge=0)
+    factor: float = Field(ge=1)
+    longest: int = Field(ge=1)
+
+
+class Volume(Section):
+    """A persistent volume claim, and where steps find it."""
+
+    claim: str = Field(min_length=1)
+    path: str = Field(pattern="^/.")
+
+
+class Secret(Section):
+    """A Kubernetes secret, whose keys become environment variables."""
+
+    name: str = Field(min_length=1)
+    keys: dict[str, str]
+
+
+class Security(Section):
+    """Who the containers run as."""
+
+    user: int | None
+    group: int | None
+    non_root: bool
+
+
+class Cluster(Section):
+    """cluster.yaml as a whole."""
+
+    image: str = Field(min_length=1)
+    gpu_image: str = Field(min_length=1)
+    pull_secrets: list[str]
+    defaults: Resources
+    steps: dict[str, dict[str, Any]]
+    backoff: Backoff
+    volume: Volume | None
+    secrets: list[Secret]
+    environment: dict[str, str]
+    security: Security
+
+    def of(self, step: str) -> Resources:
+        """The resources of one step."""
+        return Resources.model_validate(self.defaults.model_dump() | self.steps.get(step, {}))
+
+
+def load(file: Path | None = None) -> Cluster:
+    """The packaged cluster.yaml, and what `file` says otherwise.
+
+    Raises:
+        InputError: it can't be read, or holds what isn't allowed, in one line.
+    """
+    values = _read(PACKAGED)
+    if file:
+        values = _over(values, _read(file))
+    try:
+        cluster = Cluster.model_validate(values)
+        for step in cluster.steps:
+            cluster.of(step)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "it"
+        raise InputError(f"{file or PACKAGED.name}: {key}: {first['msg'].lower()}, not {first['input']!r}") from None
+    return cluster
+
+
+def apply(task: dsl.PipelineTask, step: str, cluster: Cluster) -> dsl.PipelineTask:
+    """Gives a step's task its image, resources, retries, volume, secrets and user."""
+    wanted = cluster.of(step)
+    task.set_container_image(cluster.gpu_image if wanted.accelerator else cluster.image)
+    task.set_cpu_request(wanted.cpu_request).set_cpu_limit(wanted.cpu_limit)
+    task.set_memory_request(wanted.memory_request).set_memory_limit(wanted.memory_limit)
+    if wanted.accelerator:
+        task.set_accelerator_type(wanted.accelerator.type).set_accelerator_limit(wanted.accelerator.count)
+    if wanted.retries:
+        back = cluster.backoff
+        task.set_retry(wanted.retries, f"{back.first}s", back.factor, f"{back.longest}s")
+    for name, value in cluster.environment.items():
+        task.set_env_variable(name, value)
+    for label, value in wanted.node_selector.items():
+        kubernetes.add_node_selector(task, label_key=label, label_value=value)
+    for toleration in wanted.tolerations:
+        kubernetes.add_toleration(task, **toleration)
+    if wanted.shared_memory:
+        kubernetes.empty_dir_mount(
+            task, volume_name="shared-memory", mount_path="/dev/shm", medium="Memory", size_limit=wanted.shared_memory
+        )
+    if wanted.timeout:
+        kubernetes.set_timeout(task, seconds=wanted.timeout)
+    if cluster.volume:
+        kubernetes.mount_pvc(task, pvc_name=cluster.volume.claim, mount_path=cluster.volume.path)
+    for secret in cluster.secrets:
+        kubernetes.use_secret_as_env(task, secret_name=secret.name, secret_key_to_env=secret.keys)
+    if cluster.pull_secrets:
+        kubernetes.set_image_pull_secrets(task, cluster.pull_secrets)
+    who = cluster.security
+    kubernetes.set_security_context(task, run_as_user=who.user, run_as_group=who.group, run_as_non_root=who.non_root)
+    return task
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+    except (OSError, YAMLError) as error:
+        raise InputError(f"{file}: can't be read as YAML ({' '.join(str(error).split())[:150]}): mend it") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{file}: holds no settings: start from {PACKAGED.name}")
+    return values
+
+
+def _over(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """`given` laid over `values`, mapping by mapping."""
+    merged = dict(values)
+    for key, value in given.items():
+        old = merged.get(key)
+        merged[key] = _over(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged

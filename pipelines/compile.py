@@ -1,0 +1,48 @@
+"""`python -m pipelines compile`: the pipeline as YAML, for any server that speaks Kubeflow Pipelines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.arguments import ClusterFile
+
+if TYPE_CHECKING:
+    from pipelines.cluster import Cluster
+
+COMPILED = Path("pipelines/siamese.yaml")
+
+
+def compile(
+    output: Annotated[Path, typer.Option("--output", help="File to write.")] = COMPILED,
+    cluster_file: ClusterFile = None,
+) -> None:
+    """Write the pipeline as YAML."""
+    from pipelines import cluster
+
+    compiled(cluster.load(cluster_file), output)
+    print(f"compile: wrote {output}")
+
+
+def compiled(cluster: Cluster, file: Path) -> None:
+    """Writes the pipeline for a cluster, its parameters' defaults those of the repository; always the same.
+
+    Args:
+        cluster: how the steps run.
+        file: YAML to write.
+    """
+    from tempfile import TemporaryDirectory
+
+    from kfp.compiler import Compiler
+
+    from pipelines.pipeline import build
+    from siamese import params
+    from siamese.files import whole_file
+
+    with TemporaryDirectory() as folder:
+        made = Path(folder) / "pipeline.yaml"  # KFP looks at the name's suffix
+        Compiler().compile(build(cluster, params.load(params.packaged_file())), str(made))
+        with whole_file(file) as beside:
+            beside.write_bytes(made.read_bytes())

@@ -1,0 +1,141 @@
+"""The pipeline's wiring: which step's outputs are which step's inputs. What a step does stands in `components/`."""
+
+from kfp import dsl
+
+from components.catalog import catalog
+from components.data_version import data_version
+from components.evaluate import evaluate
+from components.fetch_data import fetch_data
+from components.notify import notify
+from components.pairs import pairs
+from components.preprocess import preprocess
+from components.promote import promote
+from components.register import register
+from components.train import train
+from pipelines.cluster import Cluster, apply
+from siamese.params import Params
+
+NAME = "siamese"
+
+
+def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponent:
+    """The pipeline, for a cluster.
+
+    Args:
+        cluster: how the steps run.
+        defaults: of the pipeline's parameters.
+    """
+    given = defaults.model_dump()
+
+    def step(name: str, task: dsl.PipelineTask, display_name: str, *, cached: bool) -> dsl.PipelineTask:
+        task.set_display_name(display_name).set_caching_options(cached)
+        return apply(task, name, cluster)
+
+    @dsl.pipeline(name=NAME, description="Image folders to a measured model, and a champion if the gate accepts it")
+    def siamese(
+        repository: str,
+        revision: str,
+        data_path: str = defaults.data.path,
+        max_pixels: int = defaults.data.max_pixels,
+        tracking_uri: str = "",
+        checkpoints: str = "",
+        catalog_params: dict = given["catalog"],
+        pairs_params: dict = given["pairs"],
+        preprocess_params: dict = given["preprocess"],
+        model_params: dict = given["model"],
+        train_params: dict = given["train"],
+        evaluate_params: dict = given["evaluate"],
+        tracking_params: dict = given["tracking"],
+        registry_params: dict = given["registry"],
+        promote_params: dict = given["promote"],
+    ) -> None:
+        end = step("notify", notify(), "say how it ended", cached=False)
+        with dsl.ExitHandler(end, name="pipeline"):
+            version = step(
+                "data_version",
+                data_version(repository=repository, revision=revision, path=data_path),
+                "which data",
+                cached=False,
+            )
+            fetched = step(
+                "fetch_data",
+                fetch_data(
+                    repository=repository,
+                    commit=version.outputs["commit"],
+                    path=data_path,
+                    hash=version.outputs["hash"],
+                ),
+                "fetch data",
+                cached=True,
+            )
+            data = fetched.outputs["data"]
+            listed = step(
+                "catalog", catalog(data=data, params=catalog_params, max_pixels=max_pixels), "catalog", cached=True
+            )
+            images_of = listed.outputs["catalog"]
+            drawn = step("pairs", pairs(catalog=images_of, params=pairs_params), "pairs", cached=True)
+            stored = step(
+                "preprocess",
+                preprocess(data=data, catalog=images_of, params=preprocess_params, max_pixels=max_pixels),
+                "preprocess",
+                cached=True,
+            )
+            read = {"catalog": images_of, "pairs": drawn.outputs["pairs"], "images": stored.outputs["images"]}
+            trained = step(
+                "train",
+                train(
+                    **read,
+                    transform=stored.outputs["transform"],
+                    params=train_params,
+                    model_params=model_params,
+                    tracking_params=tracking_params,
+                    catalog_params=catalog_params,
+                    pairs_params=pairs_params,
+                    preprocess_params=preprocess_params,
+                    tracking_uri=tracking_uri,
+                    checkpoints=checkpoints,
+                ),
+                "train",
+                cached=True,
+            )
+            model = {"model": trained.outputs["model"], "history": trained.outputs["history"]}
+            measured = step(
+                "evaluate",
+                evaluate(**read, **model, params=evaluate_params, promote_params=promote_params),
+                "evaluate",
+                cached=True,
+            )
+            # kfp's local runner finds what a condition asks for only where it is a step's one, unnamed return value.
+            with dsl.If(measured.outputs["Output"] == True, name="good enough"):  # noqa: E712
+                figures = {name: measured.outputs[name] for name in ("metrics", "plots", "report", "threshold")}
+                registered = step(
+                    "register",
+                    register(
+                        data=data,
+                        catalog=images_of,
+                        **model,
+                        run=trained.outputs["run"],
+                        **figures,
+                        max_pixels=max_pixels,
+                        params=registry_params,
+                        evaluate_params=evaluate_params,
+                        promote_params=promote_params,
+                        tracking_uri=tracking_uri,
+                    ),
+                    "register",
+                    cached=False,
+                )
+                step(
+                    "promote",
+                    promote(
+                        **read,
+                        version=registered.output,
+                        params=promote_params,
+                        registry_params=registry_params,
+                        tracking_uri=tracking_uri,
+                    ),
+                    "promote",
+                    cached=False,
+                )
+
+    return siamese
