@@ -45,13 +45,15 @@ def evaluate(
 
     from siamese import evaluate as step
     from siamese import readings
-    from siamese.params import EvaluateParams, PromoteParams, section
+    from siamese.params import EvaluateParams, PromoteParams, assembled, section
     from siamese.progress import say
 
     inputs = [Path(one.path) for one in (catalog, pairs, images, model, history)]
     outputs = [Path(one.path) for one in (metrics, plots, report, threshold)]
-    settings = {**model.metadata.get("params", {}), "evaluate": params}
-    step.run(*inputs, *outputs, section(EvaluateParams, params), note=None, settings=settings)
+    chosen = section(EvaluateParams, params)
+    trained_with = assembled(model.metadata["params"]).model_dump(include=set(model.metadata["params"]))
+    settings = {**trained_with, "evaluate": chosen.model_dump()}
+    step.run(*inputs, *outputs, chosen, note=None, settings=settings)
 
     for name, value in readings.of_test_split(outputs[0]).items():
         figures.log_metric(name, value)
