@@ -302,9 +302,8 @@ def adapted(pipeline: dict[str, Any], cluster: Cluster, machines: Machines, plac
         if container is None:
             continue
         if not re.match(r"[^/]+[.:][^/]*/", container["image"]):
-            raise InputError(
-                f"image {container['image']} is only here: push it to a registry, and name it in --cluster"
-            )
+            image = container["image"]
+            raise InputError(f"image {image} is on this machine only: push it to a registry, and name it in --cluster")
         wanted = container.get("resources", {}).get("accelerator")
         if wanted:
             step = component["executorLabel"].removeprefix("exec-").replace("-", "_")
@@ -326,9 +325,7 @@ def card_of(cluster: Cluster, step: str) -> str:
         return wanted.accelerator.type
     if GKE_CARD in wanted.node_selector:
         return wanted.node_selector[GKE_CARD]
-    raise InputError(
-        f"which GPU has {step}? Set --accelerator, or the step's accelerator in --cluster: NVIDIA_TESLA_T4"
-    )
+    raise InputError(f"which GPU is {step} to have? Set --accelerator or VERTEX_ACCELERATOR, such as NVIDIA_TESLA_T4")
 
 
 def _share_training(pipeline: dict[str, Any], machines: Machines, place: Place) -> None:
@@ -448,7 +445,7 @@ def explained(place: Place, what: str) -> Iterator[None]:
     Raises:
         InputError: not logged in, not allowed, no such thing, not reached.
     """
-    from google.api_core.exceptions import AlreadyExists, GoogleAPICallError, RetryError
+    from google.api_core.exceptions import Conflict, GoogleAPICallError, RetryError
     from google.auth.exceptions import GoogleAuthError
     from requests.exceptions import RequestException
 
@@ -458,7 +455,7 @@ def explained(place: Place, what: str) -> Iterator[None]:
     except GoogleAuthError as error:
         line = f"{where}: nobody is logged in ({_first_line(error)}): `gcloud auth application-default login`"
         raise InputError(f"{line}, or set GOOGLE_APPLICATION_CREDENTIALS") from error
-    except AlreadyExists as error:
+    except Conflict as error:
         raise InputError(f"{what} is already there: nothing new is made") from error
     except (RequestException, RetryError) as error:
         line = f"{where} gave no answer ({_first_line(error)}): look whether {what} is there before you try again"
@@ -502,4 +499,5 @@ def _known_zone(name: str) -> str:
 
 
 def _first_line(error: object) -> str:
-    return " ".join(str(error).split())[:300]
+    text = " ".join(str(error).split())
+    return re.sub(r"^(GET|POST) \S+: ", "", text)[:300]  # what was asked, with its address
