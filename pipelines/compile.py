@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pipelines.cluster import Cluster
 
 COMPILED = Path("pipelines/siamese.yaml")
+HEADER = "# Compiled from pipelines/pipeline.py and components/ by `python -m pipelines compile`: change those.\n"
 
 
 def compile(
@@ -44,5 +46,7 @@ def compiled(cluster: Cluster, file: Path) -> None:
     with TemporaryDirectory() as folder:
         made = Path(folder) / "pipeline.yaml"  # KFP looks at the name's suffix
         Compiler().compile(build(cluster, params.load(params.packaged_file())), str(made))
+        # kfp's comment on top lists the parameters' defaults in an order that changes from run to run.
+        lines = made.read_text(encoding="utf-8").splitlines(keepends=True)
         with whole_file(file) as beside:
-            beside.write_bytes(made.read_bytes())
+            beside.write_text(HEADER + "".join(dropwhile(lambda line: line.startswith("#"), lines)), encoding="utf-8")

@@ -1,0 +1,168 @@
+"""What the compiled pipeline asks a cluster for: caching, retries, conditions, accelerators, secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from commands import ROOT
+from pipeline_spec import executor_of, specification
+
+from pipelines import cluster
+from pipelines.compile import COMPILED, compiled
+from siamese import params
+from siamese.errors import InputError
+
+PURE = {"fetch-data", "catalog", "pairs", "preprocess", "train", "evaluate"}
+READ_WHAT_CHANGES = {"data-version", "register", "promote", "notify"}
+FAIL_FOR_REASONS_OUTSIDE = {"data-version", "fetch-data", "train", "register", "promote"}
+OWN = """
+image: registry.example/siamese-training:v1
+gpu_image: registry.example/siamese-training-gpu:v1
+pull_secrets: [registry-login]
+steps:
+  train:
+    accelerator: {type: nvidia.com/gpu, count: 2}
+    node_selector: {gpu: a100}
+    tolerations: [{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}]
+    timeout: 86400
+volume: {claim: siamese, path: /siamese}
+secrets: [{name: mlflow-login, keys: {username: MLFLOW_TRACKING_USERNAME}}]
+environment: {HTTPS_PROXY: "http://proxy:3128"}
+"""
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+    file = tmp_path_factory.mktemp("plain") / "pipeline.yaml"
+    compiled(cluster.load(), file)
+    return specification(file)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "cluster.yaml").write_text(OWN)
+    compiled(cluster.load(folder / "cluster.yaml"), folder / "pipeline.yaml")
+    return specification(folder / "pipeline.yaml")
+
+
+def tasks(pipeline: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    graphs = [pipeline["root"], *pipeline["components"].values()]
+    return {name: task for graph in graphs for name, task in graph.get("dag", {}).get("tasks", {}).items()}
+
+
+def steps(pipeline: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: task for name, task in tasks(pipeline).items() if name in PURE | READ_WHAT_CHANGES}
+
+
+def test_the_committed_pipeline_is_that_of_the_components(tmp_path: Path) -> None:
+    compiled(cluster.load(), tmp_path / "pipeline.yaml")
+    assert (tmp_path / "pipeline.yaml").read_text() == (ROOT / COMPILED).read_text(), (
+        "run `python -m pipelines compile`"
+    )
+
+
+def test_pure_steps_are_cached_and_those_that_read_what_changes_are_not(plain: tuple) -> None:
+    cached = {name for name, task in steps(plain[0]).items() if task["cachingOptions"].get("enableCache")}
+    assert cached == PURE
+    assert set(steps(plain[0])) == PURE | READ_WHAT_CHANGES
+
+
+def test_the_data_is_fetched_by_its_hash_and_the_commit_that_brought_it(plain: tuple) -> None:
+    """So that the cache finds it again whatever was committed since, and misses it when the data is another."""
+    inputs = tasks(plain[0])["fetch-data"]["inputs"]["parameters"]
+    of_version = {name: one["taskOutputParameter"] for name, one in inputs.items() if "taskOutputParameter" in one}
+    assert {name: (one["producerTask"], one["outputParameterKey"]) for name, one in of_version.items()} == {
+        "hash": ("data-version", "hash"),
+        "commit": ("data-version", "commit"),
+    }
+    assert "pipelinechannel--revision" not in str(inputs)
+
+
+def test_what_may_fail_for_reasons_outside_is_tried_again_ever_later(plain: tuple) -> None:
+    again = {name: task["retryPolicy"] for name, task in steps(plain[0]).items() if "retryPolicy" in task}
+    assert set(again) == FAIL_FOR_REASONS_OUTSIDE
+    for policy in again.values():
+        assert policy == {
+            "maxRetryCount": 3, "backoffDuration": "60s", "backoffFactor": 2.0, "backoffMaxDuration": "3600s",
+        }  # fmt: skip
+
+
+def test_only_a_model_that_is_good_enough_is_registered(plain: tuple) -> None:
+    condition = tasks(plain[0])["condition-2"]
+    asked = "inputs.parameter_values['pipelinechannel--evaluate-Output'] == true"
+    assert condition["triggerPolicy"]["condition"] == asked
+    verdict = condition["inputs"]["parameters"]["pipelinechannel--evaluate-Output"]["taskOutputParameter"]
+    assert verdict == {"producerTask": "evaluate", "outputParameterKey": "Output"}
+    within = plain[0]["components"][condition["componentRef"]["name"]]["dag"]["tasks"]
+    assert set(within) == {"register", "promote"}
+    assert within["promote"]["dependentTasks"] == ["register"]
+
+
+def test_notify_runs_whatever_became_of_the_rest(plain: tuple) -> None:
+    outside = plain[0]["root"]["dag"]["tasks"]
+    assert set(outside) == {"exit-handler-1", "notify"}
+    assert outside["notify"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+    assert outside["notify"]["dependentTasks"] == ["exit-handler-1"]
+
+
+def test_every_step_has_a_name_for_people(plain: tuple) -> None:
+    names = {name: task["taskInfo"]["name"] for name, task in steps(plain[0]).items()}
+    assert names["data-version"] == "which data" and all(names.values())
+
+
+def test_the_parameters_are_those_of_params_yaml_with_its_defaults(plain: tuple) -> None:
+    found = plain[0]["root"]["inputDefinitions"]["parameters"]
+    assert [name for name, one in found.items() if not one.get("isOptional")] == ["repository", "revision"]
+    packaged = params.load(params.packaged_file()).model_dump()
+    sections = {name.removesuffix("_params"): one["defaultValue"] for name, one in found.items() if "_params" in name}
+    assert sections == {name: packaged[name] for name in sections}
+    assert found["data_path"]["defaultValue"] == packaged["data"]["path"]
+
+
+def test_an_accelerator_has_type_and_count_and_its_own_image(own: tuple) -> None:
+    container = executor_of(own[0], "train")["container"]
+    assert container["resources"]["accelerator"]["resourceType"] == "nvidia.com/gpu"
+    assert container["resources"]["accelerator"]["resourceCount"] == "2"
+    assert container["image"] == "registry.example/siamese-training-gpu:v1"
+    others = {executor_of(own[0], name)["container"]["image"] for name in steps(own[0]) if name != "train"}
+    assert others == {"registry.example/siamese-training:v1"}
+
+
+def test_an_accelerator_without_a_count_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("steps: {train: {accelerator: {type: nvidia.com/gpu}}}")
+    with pytest.raises(InputError, match=r"accelerator.count") as refused:
+        cluster.load(tmp_path / "c.yaml")
+    assert "\n" not in str(refused.value)
+
+
+def test_kubernetes_is_told_where_and_as_whom_the_step_runs(own: tuple) -> None:
+    said = own[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
+    assert said["nodeSelector"]["labels"] == {"gpu": "a100"}
+    assert said["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert said["activeDeadlineSeconds"] == "86400"
+    assert said["emptyDirMounts"][0] | {"volumeName": ""} == {
+        "medium": "Memory", "mountPath": "/dev/shm", "sizeLimit": "1Gi", "volumeName": "",
+    }  # fmt: skip
+
+
+def test_every_step_gets_volume_secrets_and_a_user_without_rights(own: tuple) -> None:
+    executors = own[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert set(executors) == {f"exec-{name}" for name in steps(own[0])}
+    for said in executors.values():
+        assert (said["pvcMount"][0]["constant"], said["pvcMount"][0]["mountPath"]) == ("siamese", "/siamese")
+        assert said["secretAsEnv"][0]["secretName"] == "mlflow-login"
+        keys = said["secretAsEnv"][0]["keyToEnv"]
+        assert keys == [{"envVar": "MLFLOW_TRACKING_USERNAME", "secretKey": "username"}]
+        assert said["securityContext"] == {"runAsUser": "10001", "runAsGroup": "0", "runAsNonRoot": True}
+        assert said["imagePullSecret"][0]["secretName"] == "registry-login"
+    for name in steps(own[0]):
+        environment = executor_of(own[0], name)["container"]["env"]
+        assert environment == [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}]
+
+
+def test_no_secret_stands_in_the_pipeline(own: tuple) -> None:
+    assert "password" not in yaml.safe_dump(own[0]).lower()
