@@ -34,7 +34,7 @@ from test_dockerfiles import BASE_IMAGE, pins
 from siamese.tracking.server import TRACKING_URI
 from siamese.verifier import Verifier
 
-pytestmark = needs_engine
+pytestmark = [pytest.mark.slow, needs_engine]
 
 TRAINING, SERVING, TRACKING = "siamese-training", "siamese-serving", "siamese-tracking"
 REQUIREMENTS = {TRAINING: "requirements.txt", SERVING: "requirements/serving.txt"}
@@ -73,6 +73,14 @@ def packages(name: str) -> dict[str, str]:
 
 def files(of: str) -> set[str]:
     return set(docker("run", *OFFLINE, "--user", "0", of, "python3", "-B", "-c", LIST_FILES).splitlines())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def commit() -> str:
+    """The commit that the images are built at: a developer may make another one while the tests run."""
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    make("images")
+    return head.strip()
 
 
 @pytest.fixture(scope="module")
@@ -124,11 +132,10 @@ def test_an_image_has_what_was_pinned(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [TRAINING, SERVING, TRACKING])
-def test_an_image_tells_what_it_is_and_of_which_commit(name: str) -> None:
+def test_an_image_tells_what_it_is_and_of_which_commit(name: str, commit: str) -> None:
     labels = inspected(image(name))["Config"]["Labels"]
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert labels["org.opencontainers.image.title"] == name
-    assert labels["org.opencontainers.image.revision"].removesuffix("-dirty") == commit.strip()
+    assert labels["org.opencontainers.image.revision"].removesuffix("-dirty") == commit
     assert labels["org.opencontainers.image.licenses"] == "GPL-3.0-only"
 
 
@@ -186,19 +193,23 @@ def test_serving_is_small_and_cannot_train() -> None:
 
 
 def test_serving_answers_from_a_mounted_model_and_is_healthy_then(model: Path) -> None:
-    """Behind no network at all: what it needs is in the image."""
+    """And logs it. Behind no network at all: what it needs is in the image."""
     images = [encoded(picture(seed)) for seed in (0, 1)]
     arguments = ["--network", "none", "--user", ANY_USER, "--read-only", "--tmpfs", "/tmp"]
     arguments += ["--volume", f"{model}:/work/artifacts/model:ro", image(SERVING)]
-    with container(*arguments, "siamese", "serve", "--host", "0.0.0.0") as made:
+    log = "/tmp/predictions.jsonl"
+    with container(*arguments, "siamese", "serve", "--host", "0.0.0.0", "--log", log) as made:
         wait_until_healthy(made)
         asked = dict(zip(("anchor", "other"), (base64.b64encode(one).decode() for one in images), strict=True))
         answer = json.loads(docker("exec", made, "python3", "-c", VERIFY, json.dumps(asked)))
+        wait_until(lambda: docker("exec", made, "cat", log), made)
+        logged = json.loads(docker("exec", made, "cat", log))
         docker("stop", made)
         assert inspected(made)["State"]["ExitCode"] == 0
     verifier = Verifier.load(model)
     embeddings = verifier.embed(verifier.pixels(images))
     assert answer["score"] == pytest.approx(float(verifier.score(embeddings[:1], embeddings[1:])[0]), abs=1e-5)
+    assert logged["score"] == answer["score"]
     assert answer["threshold"] == json.loads((model / "threshold.json").read_text())["threshold"]
 
 
