@@ -71,6 +71,7 @@ def create(
     from pipelines.kubeflow import connect, made_once
 
     trigger = trigger_of(cron, every)
+    moving(revision)
     given = arguments(params_file, settings, repository, revision, tracking_uri, checkpoints)
     kubeflow = connect(host, namespace, token_file, ca_file)
     if kubeflow.recurring_run(name) is not None:
@@ -175,6 +176,16 @@ def trigger_of(cron: str | None, every: int | None) -> Any:
         return kfp_api.V2beta1Trigger(periodic_schedule=periodic)
     with_seconds = " ".join(["0", *checked(cron or "")])
     return kfp_api.V2beta1Trigger(cron_schedule=kfp_api.V2beta1CronSchedule(cron=with_seconds))
+
+
+def moving(revision: str | None) -> None:
+    """Refuses what `submit` would take, the commit checked out here: every run would find the same data.
+
+    Raises:
+        InputError: no revision is given.
+    """
+    if revision is None:
+        raise InputError("which data is each run to fetch? Set --revision to a branch, such as main")
 
 
 def when(schedule: Any) -> str:

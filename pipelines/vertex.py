@@ -27,6 +27,7 @@ import typer
 from pipelines.arguments import Checkpoints, ClusterFile, Repository, Revision, TrackingUri, arguments
 from pipelines.cron import checked
 from pipelines.options import Caching
+from pipelines.schedule import moving
 from pipelines.submit import PIPELINE, specification
 from siamese.cli.options import AsJson, ParamsFile, Settings, answer
 from siamese.errors import InputError
@@ -205,6 +206,7 @@ def schedule(
     as_json: AsJson = False,
 ) -> None:
     """Have the pipeline run again and again on Vertex AI."""
+    moving(revision)
     when = f"TZ={_known_zone(time_zone)} {' '.join(checked(cron))}"
     place = placed(project, region, pipeline_root, service_account, network, encryption_key, endpoint)
     machines = Machines(accelerator and vertex_name(accelerator), workers, machine_type)

@@ -36,9 +36,13 @@ def schedule(server: KfpServer, *words: str) -> Done:
     return here("schedule", *words, "--host", server.address, KFP_TOKEN="good")
 
 
+def create(server: KfpServer, *options: str) -> Done:
+    return schedule(server, "create", "weekly", "--revision", "main", *options)
+
+
 def made(server: KfpServer, *options: str) -> dict:
     """What the server holds after `schedule create weekly`."""
-    done = schedule(server, "create", "weekly", *options)
+    done = create(server, *options)
     assert done.exit_code == 0, done
     (only,) = server.recurring_runs.values()
     return only
@@ -52,7 +56,9 @@ def refused(done: Done) -> str:
 
 def test_a_schedule_is_made_shown_paused_resumed_and_deleted(server: KfpServer) -> None:
     where = ("--host", server.address)
-    done = process("schedule", "create", "weekly", "--cron", "30 4 * * 1", *where, KFP_TOKEN="good")
+    done = process(
+        "schedule", "create", "weekly", "--revision", "main", "--cron", "30 4 * * 1", *where, KFP_TOKEN="good"
+    )
     assert done.exit_code == 0, done
     (number,) = server.recurring_runs
     url = f"{server.address}/#/recurringrun/details/{number}"
@@ -66,11 +72,17 @@ def test_a_schedule_is_made_shown_paused_resumed_and_deleted(server: KfpServer) 
 
 
 def test_what_runs_is_the_pipeline_with_its_arguments(server: KfpServer) -> None:
-    held = made(server, "--every", "7d", "-S", "train.epochs=3", "--revision", "main", "--experiment", "faces")
+    held = made(server, "--every", "7d", "-S", "train.epochs=3", "--experiment", "faces")
     assert held["runtime_config"]["parameters"]["train_params"]["epochs"] == 3
     assert held["runtime_config"]["parameters"]["revision"] == "main"
     assert held["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == "siamese"
     assert server.experiments[held["experiment_id"]]["display_name"] == "faces"
+
+
+def test_runs_of_one_commit_alone_are_refused(server: KfpServer) -> None:
+    line = refused(schedule(server, "create", "weekly", "--every", "7d"))
+    assert "Set --revision to a branch" in line
+    assert server.asked == []
 
 
 def test_what_runs_can_be_an_uploaded_version(server: KfpServer) -> None:
@@ -110,7 +122,7 @@ def test_when(server: KfpServer, options: tuple[str, ...], trigger: dict) -> Non
 def test_what_is_no_schedule_is_told_before_anybody_is_asked(
     server: KfpServer, options: tuple[str, ...], said: str
 ) -> None:
-    assert said in refused(schedule(server, "create", "weekly", *options))
+    assert said in refused(create(server, *options))
     assert server.asked == []
 
 
@@ -126,7 +138,7 @@ def test_concurrency_catchup_and_a_paused_beginning_are_choices(server: KfpServe
 
 def test_a_name_is_there_once(server: KfpServer) -> None:
     made(server, "--every", "7d")
-    assert "schedule weekly is already there" in refused(schedule(server, "create", "weekly", "--every", "1h"))
+    assert "schedule weekly is already there" in refused(create(server, "--every", "1h"))
     assert len(server.recurring_runs) == 1
 
 
@@ -141,7 +153,7 @@ def test_what_the_server_refuses_is_told_in_its_words(server: KfpServer) -> None
     assert here("upload", "--version", "v1", "--host", server.address, KFP_TOKEN="good").exit_code == 0
     (version,) = server.versions.values()
     del version["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]["checkpoints"]
-    line = refused(schedule(server, "create", "weekly", "--every", "7d", "--version", "v1"))
+    line = refused(create(server, "--every", "7d", "--version", "v1"))
     assert "parameter checkpoints not found in pipeline inputs (HTTP 400)" in line
 
 

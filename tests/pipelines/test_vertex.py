@@ -316,6 +316,11 @@ def test_times_that_are_none_are_told(
     assert server.authorizations == []
 
 
+def test_runs_of_one_commit_alone_are_refused(vertex: Commands) -> None:
+    line = refused(here("vertex", "schedule", "weekly", "--cron", "30 4 * * 1", **vertex.environment))
+    assert "Set --revision to a branch" in line
+
+
 def test_what_vertex_does_not_read_of_the_cluster_file_is_told(vertex: Commands) -> None:
     vertex.cluster("secrets: [{name: mlflow-login, keys: {user: MLFLOW_TRACKING_USERNAME}}]\n")
     done = vertex.submit()
