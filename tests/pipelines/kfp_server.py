@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import ssl
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -29,6 +31,7 @@ HTML = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Log in wit
 INVALID, NOT_FOUND, EXISTS, DENIED, UNAUTHENTICATED = (400, 3), (404, 5), (409, 6), (403, 7), (401, 16)
 CODES = {500: 13, 502: 14, 503: 14, 504: 4}  # HTTP status to gRPC code
 MOST_A_PAGE = 200
+PREFIX = "/pipeline"  # where a whole Kubeflow has the API
 WHOLE_NUMBERS = ("max_concurrency", "interval_second")  # int64: JSON has them as a string or as a number
 KINDS: dict[str, tuple[type, ...]] = {
     "STRING": (str,),
@@ -134,7 +137,7 @@ class KfpServer:
             Refused: the API says no.
         """
         for method, path, work in ROUTES:
-            found = re.fullmatch(path, asked.path)
+            found = re.fullmatch(path, asked.path.removeprefix(PREFIX))
             if found and method == asked.method:
                 return work(self, asked, *map(unquote, found.groups()))
         raise Refused(NOT_FOUND, "Not Found")
@@ -518,11 +521,20 @@ def now() -> str:
 
 
 @contextmanager
-def kfp_server(**settings: Any) -> Iterator[KfpServer]:
-    """A server on the loopback interface until the block ends."""
+def kfp_server(certificate: Path | None = None, **settings: Any) -> Iterator[KfpServer]:
+    """A server on the loopback interface until the block ends.
+
+    Args:
+        certificate: with its key in one file: the server speaks https.
+        settings: attributes of `KfpServer`.
+    """
     state = KfpServer(**settings)
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(state))
-    state.address = f"http://127.0.0.1:{server.server_port}"
+    if certificate:
+        secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        secure.load_cert_chain(certificate)
+        server.socket = secure.wrap_socket(server.socket, server_side=True)
+    state.address = f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

@@ -8,10 +8,16 @@ import socket
 import subprocess
 import warnings
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from commands import ROOT, Done, command, environment_of, here, process
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from kfp_server import Fault, KfpServer, kfp_server
 from storage_servers import free_port
 
@@ -277,6 +283,43 @@ def test_a_server_that_says_nothing_is_not_waited_for_for_ever(impatient: None) 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"http://127.0.0.1:{silent.getsockname()[1]}"
         assert f"{host} gave no answer" in refused(here("submit", "--host", host))
+
+
+def test_a_whole_kubeflow_has_the_api_below_its_address(server: KfpServer) -> None:
+    done = here("submit", "--host", f"{server.address}/pipeline/", KFP_TOKEN="good")
+    assert done.exit_code == 0, done
+    assert f": {server.address}/pipeline/#/runs/details/" in done.out
+
+
+def test_a_private_certificate_is_named(tmp_path: Path) -> None:
+    file = certificate(tmp_path / "server.pem")
+    with kfp_server(certificate=file) as server:
+        line = refused(here("submit", "--host", server.address))
+        assert "certificate verify failed" in line
+        assert "name its certificates with --ca-file" in line
+        assert here("submit", "--host", server.address, "--ca-file", str(file)).exit_code == 0
+    assert "name the certificates with --ca-file" in refused(
+        here("submit", "--host", "https://127.0.0.1", "--ca-file", str(tmp_path / "none"))
+    )
+
+
+def certificate(file: Path) -> Path:
+    """A certificate for 127.0.0.1 that nobody vouches for, and its key."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file.write_bytes(secret + made.public_bytes(pem))
+    return file
 
 
 @pytest.mark.parametrize(
