@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -174,10 +175,11 @@ def made_once(make: Callable[[], Any], find: Callable[[], Any | None], what: str
     except Refused as refused:
         if not (refused.unsure or (whose_ever and refused.status == EXISTS)):
             raise
-        found = find()
-        if found is not None:
-            return found
-        line = f"{refused}; {what} isn't there, but may still come: look before you try again"
+        with suppress(Refused):  # that it can't even look changes nothing
+            found = find()
+            if found is not None:
+                return found
+        line = f"{refused}; {what} may have been made all the same: look before you try again"
         raise InputError(line) from refused
 
 

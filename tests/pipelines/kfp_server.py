@@ -454,7 +454,11 @@ def check_trigger(trigger: dict) -> None:
 
 
 def page(asked: Asked, name: str, found: list[dict]) -> dict:
-    """One page of those that the filter lets through, in the order of their making."""
+    """One page of those that the filter lets through, in the order of their making, or against it."""
+    order = asked.query.get("sort_by", "")
+    if order not in ("", "created_at desc"):
+        raise Refused(INVALID, f"Invalid input error: Invalid sorting field: {order}")
+    found = found[::-1] if order else found
     wanted = json.loads(asked.query.get("filter") or "{}")
     for predicate in wanted.get("predicates", []):
         if predicate["operation"] not in ("EQUALS", 1) or predicate["key"] not in ("display_name", "name"):

@@ -177,8 +177,13 @@ def test_a_lost_answer_makes_no_second_run(server: KfpServer) -> None:
 def test_where_nobody_knows_whether_a_run_was_made_that_is_said(server: KfpServer, status: int | None) -> None:
     server.faults = [Fault("POST", RUNS, status)]
     line = refused(submit(server, "--run-name", "weekly"))
-    assert "run weekly isn't there, but may still come: look before you try again" in line
+    assert "run weekly may have been made all the same: look before you try again" in line
     assert len(server.requests("POST", RUNS)) == 1
+
+
+def test_that_is_said_too_where_nobody_can_look(server: KfpServer, impatient: None) -> None:
+    server.faults = [Fault("POST", RUNS, None, done=True), Fault("GET", RUNS, 503, times=100)]
+    assert "may have been made all the same" in refused(submit(server))
 
 
 def test_the_same_name_finds_the_run(server: KfpServer) -> None:
@@ -192,6 +197,14 @@ def test_the_same_name_with_other_arguments_is_refused(server: KfpServer) -> Non
     line = refused(submit(server, "--run-name", "weekly", "-S", "train.epochs=3"))
     assert "run weekly is already there with other arguments" in line
     assert len(server.runs) == 1
+
+
+def test_of_several_of_a_name_the_newest_is_meant(server: KfpServer) -> None:
+    """KFP's user interface doesn't look at names."""
+    assert submit(server, "--run-name", "weekly").exit_code == 0
+    (older,) = server.runs.values()
+    server.runs["newer"] = older | {"run_id": "newer"}
+    assert json.loads(submit(server, "--run-name", "weekly", "--json").out)["run_id"] == "newer"
 
 
 def test_two_that_make_the_experiment_at_once_share_it(server: KfpServer) -> None:
