@@ -14,10 +14,8 @@ def evaluate(
     history: dsl.Input[dsl.Dataset],
     params: dict,
     promote_params: dict,
-    figures: dsl.Output[dsl.Metrics],
-    curves: dsl.Output[dsl.ClassificationMetrics],
-    metrics: dsl.Output[dsl.Artifact],
-    plots: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    plots: dsl.Output[dsl.ClassificationMetrics],
     report: dsl.Output[dsl.HTML],
     threshold: dsl.Output[dsl.Artifact],
 ) -> bool:
@@ -31,10 +29,8 @@ def evaluate(
         history: `history.csv`.
         params: section `evaluate` of params.yaml.
         promote_params: section `promote`, for the absolute limits.
-        figures: every metric of the test split that has a value.
-        curves: ROC curve and confusion matrix of the test split.
-        metrics: `metrics.json`.
-        plots: folder of curves as CSV.
+        metrics: `metrics.json`; metadata: every metric of the test split that has a value.
+        plots: folder of curves as CSV; metadata: ROC curve and confusion matrix of the test split.
         report: the report, one self-contained page.
         threshold: `threshold.json`.
 
@@ -56,9 +52,9 @@ def evaluate(
     step.run(*inputs, *outputs, chosen, note=None, settings=settings)
 
     for name, value in readings.of_test_split(outputs[0]).items():
-        figures.log_metric(name, value)
-    curves.log_roc_curve(*readings.roc(outputs[1]))
-    curves.log_confusion_matrix(readings.CATEGORIES, readings.confusion(outputs[1]))
+        metrics.log_metric(name, value)
+    plots.log_roc_curve(*readings.roc(outputs[1]))
+    plots.log_confusion_matrix(readings.CATEGORIES, readings.confusion(outputs[1]))
     reasons = readings.reasons_against(outputs[0], section(PromoteParams, promote_params))
     for reason in reasons:
         say(f"not good enough: {reason}")

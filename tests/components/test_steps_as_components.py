@@ -97,10 +97,8 @@ def made(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             artifacts["history"],
             given["evaluate"],
             given["promote"] | {"min_precision": 0.0, "max_eer": 1.0},
-            out(dsl.Metrics, "figures"),
-            out(dsl.ClassificationMetrics, "curves"),
-            tree("metrics"),
-            tree("plots"),
+            out(dsl.Metrics, "metrics"),
+            out(dsl.ClassificationMetrics, "plots"),
             out(dsl.HTML, "report"),
             tree("threshold"),
         )
@@ -148,8 +146,8 @@ def test_the_figures_are_the_commands(made: Made, workspace: Path) -> None:
 
 def test_figures_and_curves_are_shown_as_kubeflow_shows_them(made: Made) -> None:
     measured = json.loads(made.path("metrics").read_text())
-    assert made.artifacts["figures"].metadata == {k: v for k, v in measured["test"].items() if v is not None}
-    shown = made.artifacts["curves"].metadata
+    assert made.artifacts["metrics"].metadata == {k: v for k, v in measured["test"].items() if v is not None}
+    shown = made.artifacts["plots"].metadata
     rows = [row["row"] for row in shown["confusionMatrix"]["rows"]]
     assert [one["displayName"] for one in shown["confusionMatrix"]["annotationSpecs"]] == ["different", "same"]
     assert sum(map(sum, rows)) == measured["counts"]["test"]["pairs"]
@@ -182,7 +180,7 @@ def test_a_model_that_breaks_an_absolute_limit_is_not_good_enough(made: Made, tm
     inputs = [made.artifacts[name] for name in ("catalog", "pairs", "images", "model", "history")]
     outputs = [
         kind(name=str(number), uri=str(tmp_path / str(number)))
-        for number, kind in enumerate((dsl.Metrics, dsl.ClassificationMetrics, *[dsl.Artifact] * 4))
+        for number, kind in enumerate((dsl.Metrics, dsl.ClassificationMetrics, dsl.HTML, dsl.Artifact))
     ]
     limits = made.sections["promote"] | {"min_precision": 1.0, "max_eer": 0.0}
     assert call("evaluate")(*inputs, made.sections["evaluate"], limits, *outputs) is False
