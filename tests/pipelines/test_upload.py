@@ -78,6 +78,7 @@ def test_the_same_version_twice_is_refused(server: KfpServer) -> None:
     line = refused(upload(server, "--version", "v1"))
     assert f"version v1 is already on {server.address}, and stays as it is" in line
     assert names(server) == ["v1"]
+    assert len(server.requests("POST", VERSIONS)) == 1  # or, its answer lost, the older would count as the newer
 
 
 def test_so_is_one_that_another_uploads_at_the_same_moment(server: KfpServer) -> None:
