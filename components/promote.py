@@ -51,5 +51,5 @@ def promote(
         done = step.run(registry, *inputs, Path(models), section(PromoteParams, params), dry_run=False)
     text = report.page(registry.name, done)
     Path(gate_report.path).write_text(text, encoding="utf-8")
-    say(text)
+    say(text.partition("\n|")[0].strip())  # without the tables
     return (done.result is None or done.result.verdict.accepted, done.moved)

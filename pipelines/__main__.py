@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from pipelines import compile, local
+from pipelines import compile, local, schedule, submit, upload, vertex
 from siamese.cli import exit_code_of
 
 app = typer.Typer(
@@ -18,8 +18,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (compile.compile, local.local):
+for command in (compile.compile, local.local, submit.submit, upload.upload):
     app.command()(command)
+app.add_typer(schedule.app, name="schedule")
+app.add_typer(vertex.app, name="vertex")
 
 if __name__ == "__main__":
     sys.exit(exit_code_of(lambda: app(prog_name="python -m pipelines", standalone_mode=False)))

@@ -70,6 +70,12 @@ class Security(Section):
     non_root: bool
 
 
+class Workers(Section):
+    """Machines that train together, each with the resources, timeout and retries of the step `train`."""
+
+    count: int = Field(ge=2)
+
+
 class Cluster(Section):
     """cluster.yaml as a whole."""
 
@@ -78,6 +84,7 @@ class Cluster(Section):
     pull_secrets: list[str]
     defaults: Resources
     steps: dict[str, dict[str, Any]]
+    workers: Workers | None
     backoff: Backoff
     volume: Volume | None
     secrets: list[Secret]
@@ -107,6 +114,41 @@ def load(file: Path | None = None) -> Cluster:
         key = ".".join(map(str, first["loc"])) or "it"
         raise InputError(f"{file or PACKAGED.name}: {key}: {first['msg'].lower()}, not {first['input']!r}") from None
     return cluster
+
+
+def look_of_workers(cluster: Cluster) -> dict[str, Any]:
+    """What the step `train_on_workers` is told: `siamese.workers.manifest.Look`, as plain values.
+
+    Raises:
+        InputError: there are no workers, or no volume that they share.
+    """
+    if not cluster.workers:
+        raise InputError("the cluster file names no workers: `workers: {count: 2}`")
+    if not cluster.volume:
+        raise InputError("workers need a volume that they share: add `volume: {claim: …, path: …}` to the cluster file")
+    wanted, who = cluster.of("train"), cluster.security
+    devices = {wanted.accelerator.type: str(wanted.accelerator.count)} if wanted.accelerator else {}
+    if any("/" not in kind for kind in devices):
+        raise InputError(f"workers ask Kubernetes for {', '.join(devices)}: name its resource, as nvidia.com/gpu")
+    return {
+        "count": cluster.workers.count,
+        "image": cluster.gpu_image if devices else cluster.image,
+        "pull_secrets": cluster.pull_secrets,
+        "requests": {"cpu": wanted.cpu_request, "memory": wanted.memory_request, **devices},
+        "limits": {"cpu": wanted.cpu_limit, "memory": wanted.memory_limit, **devices},
+        "node_selector": wanted.node_selector,
+        "tolerations": wanted.tolerations,
+        "shared_memory": wanted.shared_memory,
+        "timeout": wanted.timeout,
+        "restarts": wanted.retries,
+        "claim": cluster.volume.claim,
+        "path": cluster.volume.path,
+        "secrets": {secret.name: secret.keys for secret in cluster.secrets},
+        "environment": cluster.environment,
+        "user": who.user,
+        "group": who.group,
+        "non_root": who.non_root,
+    }
 
 
 def apply(task: dsl.PipelineTask, step: str, cluster: Cluster) -> dsl.PipelineTask:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kfp.local import DockerRunner
 
 ROOT = Path(".siamese/pipeline")
+LOG = "last.log"
 HANDED_ON = ("MLFLOW_", "AWS_", "GOOGLE_", "SIAMESE_NOTIFY_URL")  # credentials that a cluster's secrets give to steps
 
 
@@ -38,6 +39,7 @@ def local(
     from pipelines import cluster
     from pipelines import containers as in_containers
     from pipelines.arguments import arguments
+    from pipelines.log import COLOUR, steps_words
     from pipelines.pipeline import build
     from siamese import params
     from siamese.errors import InputError
@@ -61,10 +63,13 @@ def local(
             runner = kfp_local.SubprocessRunner(use_venv=False)
             os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         kfp_local.init(runner, pipeline_root=str(root), enable_caching=caching)
+        opened.enter_context(steps_words(root / LOG))
         try:
             pipeline(**given)
         except RuntimeError as error:  # kfp's word for a step that failed
-            raise InputError(f"{' '.join(str(error).split())} Its own words stand above") from None
+            text = COLOUR.sub("", " ".join(str(error).split()))
+            raise InputError(f"{text} Its words stand above, all that was said in {root / LOG}") from None
+    print(f"local: done; what the steps wrote is in {root}, all that was said in {root / LOG}")
 
 
 def _runner(project: Path) -> DockerRunner:

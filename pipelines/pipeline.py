@@ -12,7 +12,8 @@ from components.preprocess import preprocess
 from components.promote import promote
 from components.register import register
 from components.train import train
-from pipelines.cluster import Cluster, apply
+from components.train_on_workers import train_on_workers
+from pipelines.cluster import Cluster, apply, look_of_workers
 from siamese.params import Params
 
 NAME = "siamese"
@@ -81,23 +82,23 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
                 cached=True,
             )
             read = {"catalog": images_of, "pairs": drawn.outputs["pairs"], "images": stored.outputs["images"]}
-            trained = step(
-                "train",
-                train(
-                    **read,
-                    transform=stored.outputs["transform"],
-                    params=train_params,
-                    model_params=model_params,
-                    tracking_params=tracking_params,
-                    catalog_params=catalog_params,
-                    pairs_params=pairs_params,
-                    preprocess_params=preprocess_params,
-                    tracking_uri=tracking_uri,
-                    checkpoints=checkpoints,
-                ),
-                "train",
-                cached=True,
-            )
+            to_train = {
+                **read,
+                "transform": stored.outputs["transform"],
+                "params": train_params,
+                "model_params": model_params,
+                "tracking_params": tracking_params,
+                "catalog_params": catalog_params,
+                "pairs_params": pairs_params,
+                "preprocess_params": preprocess_params,
+                "tracking_uri": tracking_uri,
+                "checkpoints": checkpoints,
+            }
+            if cluster.workers:
+                launched = train_on_workers(**to_train, workers=look_of_workers(cluster))
+                trained = step("train_on_workers", launched, "train on several machines", cached=True)
+            else:
+                trained = step("train", train(**to_train), "train", cached=True)
             model = {"model": trained.outputs["model"], "history": trained.outputs["history"]}
             measured = step(
                 "evaluate",

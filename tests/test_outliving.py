@@ -114,6 +114,7 @@ def test_a_place_that_can_not_be_reached_is_told_in_a_line(tmp_path: Path, bucke
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow  # half a gigabyte to and fro
 def test_a_training_that_is_preempted_goes_on_in_another_container(
     bucket: str, workspace: Path, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Parameters: params.yaml is the only place of defaults, and what it may not say is told in one line."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,20 @@ def test_a_section_from_a_plain_dict_is_validated_as_a_component_gets_it() -> No
     assert params.section(params.PairsParams, {"per_split": 4, "seed": 0}).per_split == 4
     with pytest.raises(InputError, match="per_splt"):
         params.section(params.PairsParams, {"per_splt": 4, "seed": 0})
+
+
+def test_kubeflows_doubles_are_the_integers_that_they_were() -> None:
+    """Where a fraction is allowed it stays, and a whole number of a parameter with fractions stays a number."""
+    given = json.loads(json.dumps(params.load(params.packaged_file()).model_dump()), parse_int=float)
+    assert given["train"]["epochs"] == 50.0 and isinstance(given["train"]["epochs"], float)
+    assert params.assembled(given) == params.load(params.packaged_file())
+    with pytest.raises(InputError, match="per_split"):
+        params.section(params.PairsParams, {"per_split": 4.5, "seed": 0.0})
+
+
+def test_sections_that_are_not_given_are_as_packaged() -> None:
+    chosen = params.assembled({"registry": {"name": "faces"}})
+    packaged = params.load(params.packaged_file())
+    assert chosen.registry.name == "faces" and chosen.train == packaged.train
+    with pytest.raises(InputError, match="regstry"):
+        params.assembled({"regstry": {"name": "faces"}})

@@ -31,6 +31,7 @@ def commands() -> list[str]:
     return [re.sub(r"\s+#.*", "", command) for command in found if not command.startswith(ELSEWHERE)]
 
 
+@pytest.mark.slow
 def test_every_command_runs(repository: Repository) -> None:
     faces = SampleParams(identities=8, images=4, seed=5, layout="identities", forgeries=False)
     sample.run(repository.folder / "data/faces", faces)

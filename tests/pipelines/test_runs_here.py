@@ -95,7 +95,7 @@ class Project:
             check=False,
         )
         self.said, self.exit_code = done.stdout, done.returncode
-        *steps, last = re.findall(r"Executing task \S*'([\w-]+)'", done.stdout)
+        *steps, last = re.findall(r"^([\w-]+): (?:success|failure)$", done.stdout, flags=re.MULTILINE)
         assert last == "notify"
         self.ran = set(steps)
 
