@@ -198,6 +198,16 @@ def start(strategy: str) -> Replicas:
     return Replicas(tf.distribute.get_strategy())
 
 
+def worker_here() -> int:
+    """This process's number among the workers of TF_CONFIG, 0 where it names none: 0 is the chief.
+
+    Raises:
+        InputError: TF_CONFIG can't be used.
+    """
+    cluster = _cluster()
+    return cluster.worker if cluster else 0
+
+
 class _Cluster:
     """TF_CONFIG: the addresses of all workers, the chief's first, and the number of this one."""
 

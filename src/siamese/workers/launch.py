@@ -1,0 +1,137 @@
+"""Launches workers, follows them to their end, and hands on what they made."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from siamese.errors import InputError
+from siamese.params import TrainParams
+from siamese.progress import say
+from siamese.signals import handled
+from siamese.workers import manifest
+from siamese.workers.cluster import BETWEEN, Cluster, Pod, ended
+from siamese.workers.manifest import JOBS, RUNTIMES, Look
+from siamese.workers.order import Order, Shared
+
+FOLDER = "workers"  # of the volume
+
+
+def launch(
+    inputs: Sequence[Path],
+    model: Path,
+    history: Path,
+    run: Path,
+    order: Order,
+    params: TrainParams,
+    look: Look,
+    step: str,
+) -> None:
+    """Trains on several machines: `model`, `history` and `run` as one would have written them.
+
+    Started again after it was killed, it takes up the job that it began. When it ends, the job is removed, however it
+    ends; so is the shared folder when all went well. Where not, a retry goes on from the newest checkpoint in it.
+
+    Args:
+        inputs: catalog, pairs, stored pixels and transform.
+        model, history, run: to write.
+        order: what is trained.
+        params: the order's section `train`.
+        look: the workers.
+        step: what names this step of this run alone.
+
+    Raises:
+        InputError: a worker failed, and which; the cluster refuses; or what workers can't train by.
+    """
+    _check(order, params, look)
+    name = order.name(step)
+    shared = Shared(Path(look.path) / FOLDER / name)
+    shared.lay(inputs, order)
+    cluster = Cluster()
+    # SIGTERM unwinds the stack: a run that is ended leaves no machines at work.
+    with handled(lambda *_: sys.exit(128 + signal.SIGTERM), signal.SIGTERM):
+        try:
+            _begin(cluster, name, look, shared.folder)
+            failure = _follow(cluster, name, shared.history)
+        finally:
+            _remove(cluster, name)
+    if failure:
+        raise InputError(failure)
+    shared.hand_on(model, history, run)
+    shared.remove()
+
+
+def _check(order: Order, params: TrainParams, look: Look) -> None:
+    if params.strategy not in ("auto", "multi_worker"):
+        raise InputError(
+            f"train.strategy {params.strategy}: {look.count} workers train together by auto or multi_worker alone"
+        )
+    place = order.checkpoints
+    if place and "://" not in place and not Path(place).is_relative_to(look.path):
+        raise InputError(f"checkpoints {place}: workers share {look.path} alone: name a folder of it, or a URI")
+
+
+def _begin(cluster: Cluster, name: str, look: Look, folder: Path) -> None:
+    there = cluster.get(JOBS, name)
+    past = ended(there) if there else None
+    if past and past[0] == "Failed":  # of a launcher that was killed before it removed it
+        _remove(cluster, name)
+    cluster.made(RUNTIMES, manifest.runtime(name, look, str(folder)))
+    made = cluster.made(JOBS, manifest.job(name, look))
+    say(f"workers: {'launched' if made else 'taking up'} job {name} of {look.count} in {cluster.namespace}")
+
+
+def _follow(cluster: Cluster, name: str, history: Path) -> str | None:
+    """Waits for the end, telling of pods and epochs; gives why it failed, in one line, or None."""
+    failed: dict[str, Pod] = {}
+    states: dict[str, str] = {}
+    epochs = 0
+    while True:
+        job = cluster.get(JOBS, name)
+        if job is None:
+            return f"job {name} was deleted by somebody else"
+        end = ended(job)
+        pods = cluster.pods(name)
+        for pod in pods:
+            who = _who(pod)
+            if states.get(pod.name) != pod.state:
+                states[pod.name] = pod.state
+                say(f"{who} ({pod.name}): {pod.state}{f', {pod.told}' if pod.told else ''}")
+            if pod.state == "Failed":
+                failed[pod.name] = pod
+        epochs = _tell(history, epochs)
+        if end and end[0] == "Complete":
+            return None
+        if end:
+            # Of several attempts the last; whoever lost another worker ended after it.
+            last = [pod for pod in pods if pod.name in failed] or failed.values()
+            told = [f"{_who(pod)}: {pod.told}" for pod in sorted(last, key=lambda one: one.ended)]
+            return f"job {name} failed: {'; '.join(told) or end[1]}"
+        time.sleep(BETWEEN)
+
+
+def _who(pod: Pod) -> str:
+    return "a worker" if pod.number is None else f"worker {pod.number}"
+
+
+def _tell(history: Path, said: int) -> int:
+    """Says the epochs that are new in the table which the chief writes; gives how many it has."""
+    with suppress(OSError):
+        rows = list(csv.DictReader(history.read_text(encoding="utf-8").splitlines()))
+        for row in rows[said:]:
+            say("  ".join(f"{key} {row[key]}" for key in ("epoch", "loss", "accuracy", "auc", "eer")))
+        return max(said, len(rows))
+    return said
+
+
+def _remove(cluster: Cluster, name: str) -> None:
+    for kind in (JOBS, RUNTIMES):
+        try:
+            cluster.delete(kind, name)
+        except InputError as error:
+            say(f"{kind} {name} can't be removed ({error}): kubectl delete {kind} {name} -n {cluster.namespace}")

@@ -1,0 +1,86 @@
+"""What each worker runs: the training of the shared folder, as one of several."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+
+from siamese import replicas
+from siamese.errors import InputError
+from siamese.progress import say
+from siamese.workers.manifest import ADDRESSES, INDEX
+from siamese.workers.order import Shared
+
+TF_CONFIG = "TF_CONFIG"
+LONGEST_WAIT = 1800.0  # seconds for the others' names: until then they may wait for a node
+
+
+def work(folder: Path) -> None:
+    """Trains by the order in `folder`. The chief writes, and records the run; the others compute alone.
+
+    Raises:
+        InputError: what `siamese.train.run` raises; no order; or TF_CONFIG can't be made.
+        siamese.signals.Interrupted: as of `siamese.train.run`.
+    """
+    from siamese import train as step
+    from siamese.outliving import working_files
+    from siamese.params import assembled
+    from siamese.places import CHECKPOINTS
+    from siamese.tracking.facts import Elsewhere
+    from siamese.tracking.record import recorded
+    from siamese.tracking.server import used
+
+    shared = Shared(folder)
+    order = shared.order()
+    take_place()
+    chief = replicas.worker_here() == 0
+    given = assembled(order.sections)
+    inputs = shared.inputs
+    elsewhere = Elsewhere(order.data, [*order.sections])
+    with (
+        used(order.tracking_uri),
+        working_files(order.checkpoints or str(folder / "working") if chief else ""),
+        recorded(given, inputs[0], shared.history, shared.run, elsewhere) as listener,
+    ):
+        outputs = shared.model, shared.history
+        step.run(*inputs, *outputs, given.train, given.model.network, CHECKPOINTS, listener=listener)
+
+
+def take_place(longest: float = LONGEST_WAIT) -> None:
+    """Sets TF_CONFIG from the addresses and the index that the job gives; where it is set already, it stays.
+
+    Returns when each address has a name that is known: a pod's is, once it has a node.
+
+    Raises:
+        InputError: something is missing, or a name stays unknown.
+    """
+    if os.environ.get(TF_CONFIG):
+        return
+    addresses, index = os.environ.get(ADDRESSES, "").split(","), os.environ.get(INDEX, "")
+    if not index.isdecimal() or int(index) >= len(addresses) or not all(addresses):
+        line = f"no place among the workers: {ADDRESSES} is to list their addresses, {INDEX} to be one's number"
+        raise InputError(f"{line}; or set {TF_CONFIG}")
+    deadline = time.monotonic() + longest
+    for address in addresses:
+        _known(address.rpartition(":")[0], deadline)
+    task = {"type": "worker", "index": int(index)}
+    os.environ[TF_CONFIG] = json.dumps({"cluster": {"worker": addresses}, "task": task})
+
+
+def _known(host: str, deadline: float) -> None:
+    said = False
+    while True:
+        try:
+            socket.getaddrinfo(host, None)
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                line = f"worker {host} has no address yet: is there room on the cluster for all workers at once?"
+                raise InputError(line) from None
+        if not said:
+            said = True
+            say(f"waiting for {host} to have an address")
+        time.sleep(1)
