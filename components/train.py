@@ -57,7 +57,7 @@ def train(
     given = assembled(sections)
     inputs = [Path(one.path) for one in (catalog, pairs, images, transform)]
     outputs = Path(model.path), Path(history.path)
-    elsewhere = Elsewhere({name: str(value) for name, value in catalog.metadata.items()}, [*sections])
+    elsewhere = Elsewhere(catalog.metadata, [*sections])
     with (
         used(tracking_uri),
         working_files(checkpoints),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kfp import dsl, kubernetes
 from pydantic import Field, ValidationError
@@ -82,6 +82,7 @@ class Cluster(Section):
     image: str = Field(min_length=1)
     gpu_image: str = Field(min_length=1)
     pull_secrets: list[str]
+    data: Literal["repository", "uri"]
     defaults: Resources
     steps: dict[str, dict[str, Any]]
     workers: Workers | None

@@ -1,5 +1,7 @@
 """The pipeline's wiring: which step's outputs are which step's inputs. What a step does stands in `components/`."""
 
+from typing import Any
+
 from kfp import dsl
 
 from components.catalog import catalog
@@ -32,6 +34,28 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
         task.set_display_name(display_name).set_caching_options(cached)
         return apply(task, name, cluster)
 
+    def brought(repository: Any, revision: Any, data_path: Any) -> Any:
+        """The image folder, out of a git repository or an object store."""
+        if cluster.data == "uri":
+            origin = {"repository": repository, "revision": revision, "path": data_path}
+            imported = dsl.importer(repository, dsl.Dataset, reimport=False, metadata=origin)
+            return imported.set_display_name("data").output
+        version = step(
+            "data_version",
+            data_version(repository=repository, revision=revision, path=data_path),
+            "which data",
+            cached=False,
+        )
+        fetched = step(
+            "fetch_data",
+            fetch_data(
+                repository=repository, commit=version.outputs["commit"], path=data_path, hash=version.outputs["hash"]
+            ),
+            "fetch data",
+            cached=True,
+        )
+        return fetched.outputs["data"]
+
     @dsl.pipeline(name=NAME, description="Image folders to a measured model, and a champion if the gate accepts it")
     def siamese(
         repository: str,
@@ -52,24 +76,7 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
     ) -> None:
         end = step("notify", notify(), "say how it ended", cached=False)
         with dsl.ExitHandler(end, name="pipeline"):
-            version = step(
-                "data_version",
-                data_version(repository=repository, revision=revision, path=data_path),
-                "which data",
-                cached=False,
-            )
-            fetched = step(
-                "fetch_data",
-                fetch_data(
-                    repository=repository,
-                    commit=version.outputs["commit"],
-                    path=data_path,
-                    hash=version.outputs["hash"],
-                ),
-                "fetch data",
-                cached=True,
-            )
-            data = fetched.outputs["data"]
+            data = brought(repository, revision, data_path)
             listed = step(
                 "catalog", catalog(data=data, params=catalog_params, max_pixels=max_pixels), "catalog", cached=True
             )

@@ -166,3 +166,15 @@ def test_every_step_gets_volume_secrets_and_a_user_without_rights(own: tuple) ->
 
 def test_no_secret_stands_in_the_pipeline(own: tuple) -> None:
     assert "password" not in yaml.safe_dump(own[0]).lower()
+
+
+def test_data_in_an_object_store_is_imported_and_only_told_apart_by_its_address_and_revision(tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text("data: uri\n")
+    compiled(cluster.load(tmp_path / "cluster.yaml"), tmp_path / "pipeline.yaml")
+    pipeline, _ = specification(tmp_path / "pipeline.yaml")
+    assert {"data-version", "fetch-data"}.isdisjoint(tasks(pipeline))
+    given = tasks(pipeline)["importer"]["inputs"]["parameters"]
+    assert given["uri"]["componentInputParameter"] == "pipelinechannel--repository"
+    imported = pipeline["deploymentSpec"]["executors"]["exec-importer"]["importer"]
+    assert set(imported["metadata"]) == {"repository", "revision", "path"} and not imported.get("reimport")
+    assert tasks(pipeline)["catalog"]["inputs"]["artifacts"]["data"]["taskOutputArtifact"]["producerTask"] == "importer"

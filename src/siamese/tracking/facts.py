@@ -20,6 +20,8 @@ from siamese.tracking.server import shown
 LOCK = Path("dvc.lock")
 CATALOG_DIGEST = "catalog:"  # marks a digest of the catalog, where DVC doesn't know the data
 
+ORIGIN = ("repository", "revision", "path", "hash")  # what is told of data that came from elsewhere
+
 _DIGEST_LENGTH = 36  # what MLflow takes; DVC's of a folder has as many
 
 
@@ -36,18 +38,19 @@ class Elsewhere:
     """What a training knows that doesn't run in the project's folder, but in a pod.
 
     Attributes:
-        data: `path`, `hash`, and where it was fetched from: `repository` and `revision`, or `uri`.
+        data: what `ORIGIN` names, as far as it is known; what else is there isn't told.
         sections: of the parameters, those that it was given.
     """
 
-    data: Mapping[str, str]
+    data: Mapping[str, Any]
     sections: Collection[str]
 
 
 def tags(data_path: str, catalog_file: Path, elsewhere: Elsewhere | None = None) -> dict[str, str]:
     """What is known of code and data, as a run's tags; what isn't known is left out."""
     if elsewhere:
-        data = elsewhere.data
+        told = {name: elsewhere.data[name] for name in ORIGIN if name in elsewhere.data}
+        data = {"hash": _catalog_digest(catalog_file).value} | told
     else:
         found = data_digest(data_path, catalog_file)
         data = {"path": data_path, "hash": found.value, "hash.source": found.source}
@@ -97,6 +100,10 @@ def data_digest(data_path: str, catalog_file: Path) -> DataDigest:
     for source, out in _tracked(Path(data_path)):
         if out.get("md5") and (out.get("nfiles"), out.get("size")) == _extent(Path(data_path)):
             return DataDigest(out["md5"], source)
+    return _catalog_digest(catalog_file)
+
+
+def _catalog_digest(catalog_file: Path) -> DataDigest:
     own = digest([catalog_file.read_bytes()])
     return DataDigest(f"{CATALOG_DIGEST}{own}"[:_DIGEST_LENGTH], str(catalog_file))
 
