@@ -54,7 +54,8 @@ def local(
         tracking_uri or default_uri(),
         checkpoints or str(here),
     )
-    pipeline = build(cluster.load(cluster_file), params.load(params.packaged_file()))
+    configured = cluster.load(cluster_file).model_copy(update={"workers": None})  # one machine trains: this one
+    pipeline = build(configured, params.load(params.packaged_file()))
     with ExitStack() as opened:
         if containers:
             opened.enter_context(in_containers.exit_codes_kept())

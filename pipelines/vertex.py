@@ -420,9 +420,10 @@ def pipeline_job(
     if given["checkpoints"] and not given["checkpoints"].startswith("gs://"):
         raise InputError(f"--checkpoints {given['checkpoints']}: on Vertex AI only a gs:// folder outlives a step")
     configured = cluster.load(cluster_file)
-    compiled = specification(configured, caching)
+    # Kubernetes' workers are none of Vertex's, which `machines` says.
+    compiled = specification(configured.model_copy(update={"workers": None}), caching)
     pipeline = adapted(compiled.get("pipeline_spec", compiled), configured, machines, place)
-    unread = [name for name in ("secrets", "volume", "pull_secrets") if getattr(configured, name)]
+    unread = [name for name in ("secrets", "volume", "workers", "pull_secrets") if getattr(configured, name)]
     if unread:
         say(f"Vertex AI doesn't read {', '.join(unread)} of the cluster file: see docs/vertex.md")
     return _aiplatform().PipelineJob(

@@ -69,12 +69,10 @@ class Attempt:
         return codes
 
     def end(self) -> None:
-        """As Kubernetes ends a job's pods."""
+        """As Kubernetes ends a job's pods: they are told to."""
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-        for process in self.processes:
-            process.wait(timeout=120)
 
     def pods(self, job: str) -> list[dict[str, Any]]:
         return [self._pod(job, index, code) for index, code in enumerate(self.codes())]
@@ -130,6 +128,8 @@ class Job:
             self._server.patience -= 1
             return []
         self.attempts[-1].end()
+        for process in self.attempts[-1].processes:
+            process.wait(timeout=120)
         if self._restarts_left:
             self._restarts_left -= 1
             self.attempts.append(self._attempt())
@@ -207,9 +207,10 @@ class KubernetesServer:
     def answer(self, method: str, path: str, headers: Any, body: Any) -> tuple[int, dict[str, Any]]:
         where = urlsplit(path)
         self.asked.append((method, where.path))
+        self._sweep()
         if headers.get("Authorization") != f"Bearer {TOKEN}":
             return refusal(401, "Unauthorized")
-        kind = "pods" if where.path == PODS else where.path.removeprefix(f"{PREFIX}/").split("/")[0]
+        kind = kind_of(where.path)
         if (method, kind) in self.refuses:
             return refusal(*self.refuses[method, kind])
         if where.path == PODS:
@@ -219,7 +220,23 @@ class KubernetesServer:
             return self._make(kind, name, body)
         if (kind, name) not in self.objects:
             return refusal(404, f'{kind} "{name}" not found')
-        return self._end(kind, name) if method == "DELETE" else self._show(kind, name)
+        return self._end(kind, name, where.query) if method == "DELETE" else self._show(kind, name)
+
+    def empty(self) -> bool:
+        """Whether all that was made is gone."""
+        with self.lock:
+            self._sweep()
+            return not self.objects
+
+    def _sweep(self) -> None:
+        """Removes what was deleted: a job when its pods have ended, its runtime when no job uses it."""
+        for kind, name in sorted(self.objects, reverse=True):  # jobs come first
+            if "deletionTimestamp" not in self.objects[kind, name]["metadata"]:
+                continue
+            if kind == "trainjobs" and None not in self.jobs[name].attempts[-1].codes():
+                self.ended[name] = self.jobs.pop(name)
+            if name not in self.jobs:
+                self.objects.pop((kind, name))
 
     def _list(self, query: str) -> tuple[int, dict[str, Any]]:
         label, _, job = parse_qs(query)["labelSelector"][0].partition("=")
@@ -231,12 +248,12 @@ class KubernetesServer:
         status = {"conditions": self.jobs[name].conditions()} if kind == "trainjobs" else {}
         return 200, {**self.objects[kind, name], "status": status}
 
-    def _end(self, kind: str, name: str) -> tuple[int, dict[str, Any]]:
-        self.objects.pop((kind, name))
+    def _end(self, kind: str, name: str, query: str) -> tuple[int, dict[str, Any]]:
+        assert parse_qs(query)["propagationPolicy"] == ["Foreground"]
+        self.objects[kind, name]["metadata"]["deletionTimestamp"] = datetime.now(UTC).isoformat()
         if kind == "trainjobs":
-            self.ended[name] = self.jobs.pop(name)
-            self.ended[name].attempts[-1].end()
-        return 200, {"kind": "Status", "status": "Success"}
+            self.jobs[name].attempts[-1].end()
+        return 200, self.objects[kind, name]
 
     def _make(self, kind: str, name: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         expected = {"trainjobs": "TrainJob", "trainingruntimes": "TrainingRuntime"}[kind]
@@ -264,6 +281,11 @@ class KubernetesServer:
             "clusters": [{"name": "c", "cluster": {"server": address}}],
             "users": [{"name": "u", "user": {"token": TOKEN}}],
         }
+
+
+def kind_of(path: str) -> str:
+    """What a request is about: trainjobs, trainingruntimes or pods."""
+    return "pods" if path == PODS else path.removeprefix(f"{PREFIX}/").split("/")[0]
 
 
 def refusal(code: int, message: str) -> tuple[int, dict[str, Any]]:

@@ -328,6 +328,15 @@ def test_what_vertex_does_not_read_of_the_cluster_file_is_told(vertex: Commands)
     assert "Vertex AI doesn't read secrets of the cluster file" in done.err
 
 
+def test_workers_of_the_cluster_file_are_none_of_vertexs(server: VertexServer, vertex: Commands) -> None:
+    """They would be launched by Kubernetes."""
+    vertex.cluster("workers: {count: 2}\n")
+    done = vertex.submit()
+    _, _, spec = the_job(server, done)
+    assert "comp-train" in spec["components"] and "comp-train-on-workers" not in spec["components"]
+    assert "Vertex AI doesn't read workers of the cluster file" in done.err
+
+
 def test_nobody_logged_in_is_told(vertex: Commands) -> None:
     line = refused(vertex.submit(GOOGLE_APPLICATION_CREDENTIALS=""))
     assert "nobody is logged in" in line

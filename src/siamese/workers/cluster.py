@@ -89,24 +89,36 @@ class Cluster:
             time.sleep(BETWEEN)
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
-        """The object; None: there is none."""
+        """The object; None: there is none.
+
+        Raises:
+            InputError: the cluster refuses, or gives no answer.
+        """
         found = self._asked(
             "get", kind, lambda: self._objects.get_namespaced_custom_object(*self._place(kind), name, **PATIENCE)
         )
         return None if found == NOT_FOUND else found
 
     def delete(self, kind: str, name: str) -> None:
-        """Has an object removed, with what belongs to it."""
+        """Has an object removed, after what belongs to it: its name is taken as long as its pods may still write.
+
+        Raises:
+            InputError: the cluster refuses, or gives no answer.
+        """
         self._asked(
             "delete",
             kind,
             lambda: self._objects.delete_namespaced_custom_object(
-                *self._place(kind), name, propagation_policy="Background", **PATIENCE
+                *self._place(kind), name, propagation_policy="Foreground", **PATIENCE
             ),
         )
 
     def pods(self, job: str) -> list[Pod]:
-        """The workers that a job has now."""
+        """The workers that a job has now.
+
+        Raises:
+            InputError: the cluster refuses, or gives no answer.
+        """
         listed = self._asked(
             "list",
             "pods",

@@ -98,12 +98,11 @@ def _follow(cluster: Cluster, name: str, history: Path) -> str | None:
         end = ended(job)
         pods = cluster.pods(name)
         for pod in pods:
-            who = _who(pod)
-            if states.get(pod.name) != pod.state:
-                states[pod.name] = pod.state
-                say(f"{who} ({pod.name}): {pod.state}{f', {pod.told}' if pod.told else ''}")
             if pod.state == "Failed":
                 failed[pod.name] = pod
+            if states.get(pod.name) != pod.state:
+                states[pod.name] = pod.state
+                say(f"{_who(pod)} ({pod.name}): {pod.state}{f', {pod.told}' if pod.name in failed else ''}")
         epochs = _tell(history, epochs)
         if end and end[0] == "Complete":
             return None

@@ -22,7 +22,6 @@ INDEX = "JOB_COMPLETION_INDEX"
 PORT = 2222
 NODE = "node"  # what Trainer calls the job and the container that train
 TIME_TO_STOP = 120  # seconds from SIGTERM to SIGKILL: a checkpoint is written meanwhile
-KEPT_WHEN_ENDED = 86400  # seconds that an ended job stays, where its launcher is gone for good
 
 
 class Look(Section):
@@ -35,7 +34,7 @@ class Look(Section):
         requests, limits: resources of each worker, by Kubernetes' names and in its quantities.
         node_selector, tolerations: where they may run.
         shared_memory: size of /dev/shm; None: the node's usual.
-        timeout: seconds until the job is ended; None: never.
+        timeout: seconds until an attempt is ended; None: never.
         restarts: how often all workers are started again when one has failed.
         claim, path: the volume that all of them share with the launcher, and where it is mounted in each.
         secrets: names of secrets, and which variable each of their keys becomes.
@@ -79,14 +78,19 @@ def runtime(name: str, look: Look, folder: str) -> dict[str, Any]:
         folder: the shared folder, as workers see it.
     """
     # One worker alone can't go on: where one fails, all end, and all begin again from the newest checkpoint.
-    of_job: dict[str, Any] = {"completionMode": "Indexed", "backoffLimit": 0, "template": _pod(name, look, folder)}
+    of_job: dict[str, Any] = {
+        "completionMode": "Indexed",
+        "parallelism": look.count,
+        "completions": look.count,
+        "backoffLimit": 0,
+        "template": _pod(name, look, folder),
+    }
     if look.timeout:
         of_job["activeDeadlineSeconds"] = look.timeout
     template = {"metadata": {"labels": {f"{GROUP}/trainjob-ancestor-step": "trainer"}}, "spec": of_job}
     job_set = {
         "network": {"enableDNSHostnames": True, "publishNotReadyAddresses": True},
         "failurePolicy": {"maxRestarts": look.restarts},
-        "ttlSecondsAfterFinished": KEPT_WHEN_ENDED,
         "replicatedJobs": [{"name": NODE, "replicas": 1, "template": template}],
     }
     spec = {"mlPolicy": {"numNodes": look.count}, "template": {"spec": job_set}}
