@@ -44,8 +44,7 @@ class Attempt:
         for index, log in enumerate(self.logs):
             environment = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
             environment["JOB_COMPLETION_INDEX"] = str(index)
-            for variable in container["env"]:
-                environment[variable["name"]] = variable.get("value") or server.secret(variable["valueFrom"])
+            environment |= {variable["name"]: variable["value"] for variable in container["env"]}
             addresses = environment["SIAMESE_WORKERS"].split(",")
             environment["SIAMESE_WORKERS"] = ",".join(known[address] for address in addresses)
             command = server.program(index, number) or container["command"]
@@ -149,7 +148,7 @@ class KubernetesServer:
         patience: number of questions until a job's controller sees a pod that failed.
     """
 
-    def __init__(self, folder: Path, secrets: dict[tuple[str, str], str] | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
@@ -161,7 +160,6 @@ class KubernetesServer:
         self.away = self.patience = 0
         self.program: Callable[[int, int], Sequence[str] | None] = lambda _index, _attempt: None
         self.lock = threading.Lock()
-        self._secrets = secrets or {}
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -200,9 +198,6 @@ class KubernetesServer:
         for job in [*self.jobs.values(), *self.ended.values()]:
             for process in job.attempts[-1].processes:
                 process.kill()
-
-    def secret(self, source: dict[str, Any]) -> str:
-        return self._secrets[source["secretKeyRef"]["name"], source["secretKeyRef"]["key"]]
 
     def answer(self, method: str, path: str, headers: Any, body: Any) -> tuple[int, dict[str, Any]]:
         where = urlsplit(path)
