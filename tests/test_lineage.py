@@ -67,6 +67,14 @@ def test_the_sample_is_drawn_not_pulled() -> None:
     assert commands[-1] == "dvc repro" and not any(command.startswith("dvc pull") for command in commands)
 
 
+def test_data_that_a_pod_fetched_is_fetched_from_there() -> None:
+    fetched = with_tags(data_path="data/faces", data_repository="https://git.example.com/data.git", data_revision="v1")
+    found = trace(fetched, {"a": "1"}, SERVER)
+    assert "dvc get https://git.example.com/data.git data/faces --rev v1 --out data/faces" in found.commands
+    assert not any(command.startswith("dvc pull") for command in found.commands)
+    assert "from https://git.example.com/data.git, revision v1" in lineage.to_text(found)
+
+
 def test_without_a_remote_the_commands_begin_in_a_clone() -> None:
     found = trace(with_tags(git_remote=None), {"a": "1"}, SERVER)
     assert found.commands[0] == "git checkout c0ffee"

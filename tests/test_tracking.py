@@ -841,9 +841,24 @@ def test_dirty_is_all_but_what_the_pipeline_itself_writes(tmp_path: Path, change
         assert facts.git_tags()["siamese.git.dirty"] == dirty
 
 
-def test_outside_of_git_nothing_is_said_of_code(tmp_path: Path) -> None:
+@pytest.mark.parametrize("built_from", [None, "unknown"])
+def test_outside_of_git_nothing_is_said_of_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built_from: str | None
+) -> None:
+    if built_from:
+        monkeypatch.setenv(facts.IMAGE_COMMIT, built_from)
     with working_folder(tmp_path):
         assert facts.git_tags() == {}
+
+
+@pytest.mark.parametrize(("built_from", "dirty"), [("c" * 40, "false"), ("c" * 40 + "-dirty", "true")])
+def test_in_a_container_the_code_is_what_its_image_was_built_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built_from: str, dirty: str
+) -> None:
+    monkeypatch.setenv(facts.IMAGE_COMMIT, built_from)
+    with working_folder(tmp_path):
+        told = facts.git_tags()
+    assert (told["siamese.git.commit"], told["siamese.git.dirty"]) == ("c" * 40, dirty)
 
 
 @pytest.mark.parametrize(

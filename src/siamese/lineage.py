@@ -27,6 +27,7 @@ class Lineage:
         model, aliases: the version, and what it is now.
         run, training: ids of the tracking run and of the training.
         data_path, data_hash: the image folder, from the project's, and DVC's hash of it.
+        data_repository, data_revision: where it was fetched from, if it was.
         git_commit, git_dirty, git_remote: the code; dirty: changed since that commit.
         siamese: the library's version.
         parameters: every parameter by its dotted key; empty where the run was deleted.
@@ -40,6 +41,8 @@ class Lineage:
     training: str
     data_path: str
     data_hash: str
+    data_repository: str
+    data_revision: str
     git_commit: str
     git_dirty: bool
     git_remote: str
@@ -78,6 +81,8 @@ def trace(version: Version, parameters: Mapping[str, str], server: str) -> Linea
         training=tags.get("training", ""),
         data_path=tags.get("data.path", ""),
         data_hash=tags.get("data.hash", ""),
+        data_repository=tags.get("data.repository", ""),
+        data_revision=tags.get("data.revision", ""),
         git_commit=tags.get("git.commit", ""),
         git_dirty=tags.get("git.dirty") == "true",
         git_remote=tags.get("git.remote", ""),
@@ -110,10 +115,7 @@ def to_text(found: Lineage) -> str:
         ("model", f"{found.model} {', '.join(found.aliases)}".rstrip()),
         ("run", found.run),
         ("training", found.training or "not recorded"),
-        (
-            "data",
-            f"{found.data_path}, hash {found.data_hash}" if found.data_hash else found.data_path or "not recorded",
-        ),
+        ("data", _data(found)),
         ("code", f"git commit {found.git_commit}{dirty}" if found.git_commit else "no git commit recorded"),
         ("siamese", found.siamese or "not recorded"),
         *(("parameter", f"{key} = {value}") for key, value in sorted(found.parameters.items())),
@@ -124,6 +126,14 @@ def to_text(found: Lineage) -> str:
         place = "" if found.git_remote else " in a clone of the project"
         text += ["", f"What makes it again{place}, to the same bits on the same kind of machine:", "", *found.commands]
     return "\n".join(text)
+
+
+def _data(found: Lineage) -> str:
+    parts = [found.data_path or "not recorded"]
+    parts += [f"hash {found.data_hash}"] if found.data_hash else []
+    parts += [f"from {found.data_repository}"] if found.data_repository else []
+    parts += [f"revision {found.data_revision}"] if found.data_revision else []
+    return ", ".join(parts)
 
 
 def _parameters(registry: Registry, version: Version) -> dict[str, str]:
@@ -160,6 +170,11 @@ def _commands(version: Version, tags: Mapping[str, str], server: str) -> Iterato
     yield "source .venv/bin/activate"
     yield f"MLFLOW_TRACKING_URI={shlex.quote(server)} siamese lineage {version.uri} --save-params params.yaml"
     path, data = tags.get("data.path", ""), tags.get("data.hash", CATALOG_DIGEST)
-    if not data.startswith(CATALOG_DIGEST) and Path(path) != places.SAMPLE:  # which `dvc repro` draws
-        yield f"dvc pull {shlex.quote(path)}"
+    repository, revision, place = tags.get("data.repository"), tags.get("data.revision"), shlex.quote(path)
+    if data.startswith(CATALOG_DIGEST):
+        pass  # nobody knows how to bring it: a warning says so
+    elif repository and revision:
+        yield f"dvc get {shlex.quote(repository)} {place} --rev {shlex.quote(revision)} --out {place}"
+    elif Path(path) != places.SAMPLE:  # which `dvc repro` draws
+        yield f"dvc pull {place}"
     yield "dvc repro"

@@ -154,6 +154,7 @@ def test_from_a_repository_to_a_champion(project: Project) -> None:
     assert run.data.tags["siamese.data.hash"] == project.hash
     head = project.repository.run("git", "rev-parse", "HEAD").strip()
     assert run.data.tags["siamese.data.revision"] == head
+    assert re.fullmatch("[0-9a-f]{40}", run.data.tags["siamese.git.commit"])  # in containers, the image's
     assert run.data.params["data.path"] == "data/faces"
     logged = {one.path for one in project.client.list_artifacts(run.info.run_id)}
     assert {"card.md", "data", "evaluation", "training"} <= logged

@@ -20,6 +20,8 @@ from siamese.tracking.server import shown
 LOCK = Path("dvc.lock")
 CATALOG_DIGEST = "catalog:"  # marks a digest of the catalog, where DVC doesn't know the data
 
+IMAGE_COMMIT = "SIAMESE_COMMIT"  # set in the images: the commit they were built from
+UNKNOWN, DIRTY = "unknown", "-dirty"  # as `make images` writes them
 ORIGIN = ("repository", "revision", "path", "hash")  # what is told of data that came from elsewhere
 
 _DIGEST_LENGTH = 36  # what MLflow takes; DVC's of a folder has as many
@@ -65,14 +67,14 @@ def tags(data_path: str, catalog_file: Path, elsewhere: Elsewhere | None = None)
 
 
 def git_tags() -> dict[str, str]:
-    """Commit, dirty flag and origin of the working folder; nothing outside of a repository.
+    """Commit, dirty flag and origin of the working folder; outside of a repository, what the image was built from.
 
     Dirty: files that git tracks differ from the commit, or files are there that it neither tracks nor ignores. What
     the pipeline itself writes doesn't count: each dvc.lock, and metrics.json.
     """
     commit = _git("rev-parse", "HEAD")
     if not commit:
-        return {}
+        return _image_tags(os.environ.get(IMAGE_COMMIT, UNKNOWN))
     written = {LOCK.name, places.METRICS.name}
     entries = (_git("--no-optional-locks", "status", "--porcelain", "-z", "--no-renames") or "").split("\0")
     dirty = any(Path(entry[3:]).name not in written for entry in entries if entry)
@@ -82,6 +84,14 @@ def git_tags() -> dict[str, str]:
         "siamese.git.remote": shown(_git("remote", "get-url", "origin") or ""),
         "mlflow.source.git.commit": commit,
     }
+
+
+def _image_tags(built_from: str) -> dict[str, str]:
+    commit = built_from.removesuffix(DIRTY)
+    if commit in ("", UNKNOWN):
+        return {}
+    dirty = str(built_from != commit).lower()
+    return {"siamese.git.commit": commit, "siamese.git.dirty": dirty, "mlflow.source.git.commit": commit}
 
 
 def data_digest(data_path: str, catalog_file: Path) -> DataDigest:
