@@ -52,4 +52,6 @@ def promote(
     text = report.page(registry.name, done)
     Path(gate_report.path).write_text(text, encoding="utf-8")
     say(text.partition("\n|")[0].strip())  # without the tables
+    if done.result:
+        say(report.in_words(done.result, done.champion))
     return (done.result is None or done.result.verdict.accepted, done.moved)
