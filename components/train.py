@@ -19,6 +19,7 @@ def train(
     preprocess_params: dict,
     tracking_uri: str,
     checkpoints: str,
+    overrides: dict,
     model: dsl.Output[dsl.Model],
     history: dsl.Output[dsl.Dataset],
     run: dsl.Output[dsl.Artifact],
@@ -38,6 +39,7 @@ def train(
         preprocess_params: section `preprocess`.
         tracking_uri: of the MLflow server; "": the environment says it.
         checkpoints: folder or URI of a folder that outlives this container; "": none does.
+        overrides: what a candidate of a sweep has otherwise than `params`; {}: nothing.
         model: folder with `siamese.keras` and `servable/`; metadata: the parameters it was trained with.
         history: `history.csv`, one row an epoch.
         run: `run.json`: which run of MLflow the training is.
@@ -46,14 +48,14 @@ def train(
 
     from siamese import train as step
     from siamese.outliving import working_files
-    from siamese.params import assembled
+    from siamese.params import assembled, laid_over
     from siamese.places import CHECKPOINTS
     from siamese.tracking.facts import Elsewhere
     from siamese.tracking.record import recorded
     from siamese.tracking.server import used
 
     before = {"catalog": catalog_params, "pairs": pairs_params, "preprocess": preprocess_params}
-    sections = {**before, "train": params, "model": model_params, "tracking": tracking_params}
+    sections = {**before, "train": laid_over(params, overrides), "model": model_params, "tracking": tracking_params}
     given = assembled(sections)
     inputs = [Path(one.path) for one in (catalog, pairs, images, transform)]
     outputs = Path(model.path), Path(history.path)

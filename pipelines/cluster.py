@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +10,9 @@ from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from siamese import params
 from siamese.errors import InputError
-from siamese.params import Section
+from siamese.params import Section, TrainParams, laid_over
 
 PACKAGED = Path(__file__).with_name("cluster.yaml")
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kKMGTP]i?)?$"
@@ -76,6 +76,18 @@ class Workers(Section):
     count: int = Field(ge=2)
 
 
+class Sweep(Section):
+    """Trainings of which the one that does best on validation pairs goes on.
+
+    Attributes:
+        parallel: how many at a time.
+        candidates: what each has otherwise than the section `train` of a run.
+    """
+
+    parallel: int = Field(ge=1)
+    candidates: list[dict[str, Any]] = Field(min_length=2)
+
+
 class Cluster(Section):
     """cluster.yaml as a whole."""
 
@@ -86,6 +98,7 @@ class Cluster(Section):
     defaults: Resources
     steps: dict[str, dict[str, Any]]
     workers: Workers | None
+    sweep: Sweep | None
     backoff: Backoff
     volume: Volume | None
     secrets: list[Secret]
@@ -105,7 +118,7 @@ def load(file: Path | None = None) -> Cluster:
     """
     values = _read(PACKAGED)
     if file:
-        values = _over(values, _read(file))
+        values = laid_over(values, _read(file))
     try:
         cluster = Cluster.model_validate(values)
         for step in cluster.steps:
@@ -114,6 +127,12 @@ def load(file: Path | None = None) -> Cluster:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "it"
         raise InputError(f"{file or PACKAGED.name}: {key}: {first['msg'].lower()}, not {first['input']!r}") from None
+    if cluster.sweep and cluster.workers:
+        raise InputError(f"{file}: sweep and workers: only one of the two")
+    if cluster.sweep:
+        train = params.load(params.packaged_file()).train.model_dump()
+        for candidate in cluster.sweep.candidates:
+            params.section(TrainParams, laid_over(train, candidate))
     return cluster
 
 
@@ -194,12 +213,3 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{file}: holds no settings: start from {PACKAGED.name}")
     return values
-
-
-def _over(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """`given` laid over `values`, mapping by mapping."""
-    merged = dict(values)
-    for key, value in given.items():
-        old = merged.get(key)
-        merged[key] = _over(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return merged

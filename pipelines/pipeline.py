@@ -5,6 +5,7 @@ from typing import Any
 from kfp import dsl
 
 from components.catalog import catalog
+from components.choose import choose
 from components.data_version import data_version
 from components.evaluate import evaluate
 from components.fetch_data import fetch_data
@@ -104,8 +105,21 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
             if cluster.workers:
                 launched = train_on_workers(**to_train, workers=look_of_workers(cluster))
                 trained = step("train_on_workers", launched, "train on several machines", cached=True)
+            elif cluster.sweep:
+                with dsl.ParallelFor(cluster.sweep.candidates, parallelism=cluster.sweep.parallel) as candidate:
+                    tried = step("train", train(**to_train, overrides=candidate), "train", cached=True)
+                trained = step(
+                    "choose",
+                    choose(
+                        models=dsl.Collected(tried.outputs["model"]),
+                        histories=dsl.Collected(tried.outputs["history"]),
+                        runs=dsl.Collected(tried.outputs["run"]),
+                    ),
+                    "choose",
+                    cached=True,
+                )
             else:
-                trained = step("train", train(**to_train), "train", cached=True)
+                trained = step("train", train(**to_train, overrides={}), "train", cached=True)
             model = {"model": trained.outputs["model"], "history": trained.outputs["history"]}
             measured = step(
                 "evaluate",

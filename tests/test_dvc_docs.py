@@ -66,6 +66,7 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_data_that_lives_elsewhere(
     repository: Repository, project: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

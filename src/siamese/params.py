@@ -275,6 +275,15 @@ def assembled(sections: Mapping[str, Mapping[str, Any]]) -> Params:
     return _validated(values, "the sections given")
 
 
+def laid_over(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with what `given` says otherwise, mapping by mapping."""
+    merged = dict(values)
+    for key, value in given.items():
+        old = merged.get(key)
+        merged[key] = laid_over(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
 def packaged_file() -> Path:
     """The params.yaml that the wheel carries; in an editable installation, the repository's own."""
     here = Path(__file__).parent

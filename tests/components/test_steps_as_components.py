@@ -24,6 +24,7 @@ from mlflow_servers import mlflow_server
 from test_train import weights_of
 
 import components.catalog
+import components.choose
 import components.evaluate
 import components.notify
 import components.pairs
@@ -37,6 +38,7 @@ from siamese.stored import StoredImages
 from siamese.tracking.server import connect
 
 DATA = {"repository": "https://git.example.com/r.git", "revision": "a" * 40, "path": "data/sample", "hash": "b.dir"}
+pytestmark = pytest.mark.slow
 NAMES = sorted(file.stem for file in (ROOT / "components").glob("[a-z]*.py") if file.stem != "image")
 
 
@@ -87,6 +89,7 @@ def made(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             *(given[name] for name in ("train", "model", "tracking", "catalog", "pairs", "preprocess")),
             address,
             str(folder / "outliving"),
+            {},
             out(dsl.Model, "model"),
             table("history"),
             tree("run"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -178,3 +179,36 @@ def test_data_in_an_object_store_is_imported_and_only_told_apart_by_its_address_
     imported = pipeline["deploymentSpec"]["executors"]["exec-importer"]["importer"]
     assert set(imported["metadata"]) == {"repository", "revision", "path"} and not imported.get("reimport")
     assert tasks(pipeline)["catalog"]["inputs"]["artifacts"]["data"]["taskOutputArtifact"]["producerTask"] == "importer"
+
+
+SWEEP = "sweep: {parallel: 2, candidates: [{seed: 1}, {epochs: 20, optimizer: {learning_rate: 3.0e-4}}]}\n"
+
+
+def test_of_a_sweep_the_training_that_is_chosen_is_measured_and_registered(tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text(SWEEP)
+    compiled(cluster.load(tmp_path / "cluster.yaml"), tmp_path / "pipeline.yaml")
+    pipeline, _ = specification(tmp_path / "pipeline.yaml")
+    (loop,) = [task for task in tasks(pipeline).values() if "parameterIterator" in task]
+    assert loop["iteratorPolicy"]["parallelismLimit"] == 2
+    assert json.loads(loop["parameterIterator"]["items"]["raw"]) == [
+        {"seed": 1}, {"epochs": 20, "optimizer": {"learning_rate": 3.0e-4}},
+    ]  # fmt: skip
+    within = pipeline["components"][loop["componentRef"]["name"]]["dag"]["tasks"]
+    assert set(within) == {"train"}
+    measured = tasks(pipeline)["evaluate"]["inputs"]["artifacts"]
+    assert {measured[name]["taskOutputArtifact"]["producerTask"] for name in ("model", "history")} == {"choose"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sweep: {parallel: 1, candidates: [{seed: 1}, {sead: 2}]}\n", "sead"),
+        ("sweep: {parallel: 1, candidates: [{seed: 1}]}\n", "sweep.candidates"),
+        (SWEEP + "workers: {count: 2}\nvolume: {claim: a, path: /a}\n", "only one of the two"),
+    ],
+)
+def test_a_sweep_that_can_not_be_is_told_before_anything_runs(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "cluster.yaml").write_text(text)
+    with pytest.raises(InputError, match=said) as refused:
+        cluster.load(tmp_path / "cluster.yaml")
+    assert "\n" not in str(refused.value)

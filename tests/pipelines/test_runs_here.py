@@ -201,3 +201,18 @@ def test_a_step_that_fails_fails_the_run_and_notify_says_so(project: Project) ->
     assert project.said.strip().splitlines()[-1].startswith("siamese: Pipeline")
     assert (project.versions(), project.champion()) == (["1", "2"], "1")
     assert project.heard()["state"] == "FAILED"
+
+
+def test_of_a_sweep_the_best_on_validation_pairs_is_registered(project: Project) -> None:
+    """Two candidates, one of which is the model that is champion: what is known is not trained again."""
+    folder = project.repository.folder
+    before = project.options
+    text = (folder / "cluster.yaml").read_text() if (folder / "cluster.yaml").exists() else ""
+    (folder / "sweep.yaml").write_text(f"{text}sweep: {{parallel: 1, candidates: [{{seed: 0}}, {{seed: 2}}]}}\n")
+    project.options = (*(one for one in before if one not in ("--cluster", "cluster.yaml")), "--cluster", "sweep.yaml")
+    project.run()
+    project.options = before
+    assert project.exit_code == 0, project.said
+    assert {"choose", "train", "evaluate", "register", "promote"} - {"evaluate"} <= project.ran
+    assert re.search(r"^choose: candidate [12] of 2 did best on validation pairs$", project.said, flags=re.MULTILINE)
+    assert project.heard()["state"] == "SUCCEEDED"
