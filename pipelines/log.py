@@ -52,7 +52,7 @@ class Log(TextIOBase):
         self._everything.flush()
 
     def _words(self, line: str) -> str | None:
-        of_kfp = OF_KFP.match(line)
+        of_kfp = OF_KFP.match(line.strip())  # behind a step's last words, kfp's own are indented as they are
         if of_kfp:
             said = of_kfp["said"]
             begins, ends = BEGINS.match(said), ENDS.match(said)
