@@ -399,6 +399,8 @@ def test_a_job_that_failed_while_nobody_looked_is_made_anew(kubernetes: Kubernet
     until(lambda: bool(kubernetes.made), "no job")
     launcher.kill()
     launcher.wait()
+    pods = (kubernetes.jobs | kubernetes.ended)[kubernetes.made[0]].attempts[0]
+    until(lambda: None not in pods.codes(), "no pods that have failed")
     kubernetes.patience = 0
     kubernetes.program = lambda _index, _attempt: ["python3", "-c", TRAINS]
     (kubernetes.folder / "go").touch()
