@@ -67,7 +67,7 @@ test: $(VENV)/for-developers ## Run all tests, with coverage
 	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml pytest --cov --cov-report= --numprocesses $(PROCESSES) --dist loadscope --no-loadscope-reorder
 
 test-slow: $(VENV)/for-developers ## Run what takes minutes: whole retrainings; with a container engine, images and the pipeline in them
-	pytest -m slow
+	pytest -m slow --numprocesses $(PROCESSES) --dist loadscope --no-loadscope-reorder
 
 test-long: $(VENV)/for-developers ## Run the long forms of tests, which take an hour: many kills, many seeds
 	pytest -m long

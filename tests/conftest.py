@@ -32,7 +32,7 @@ NEED_REPOSITORY = {
     "test_remotes",
     "test_tracking",
 }
-LONGEST = {"repository", "test_replicas"}
+LONGEST = {"repository", "test_replicas", "test_runs_here", "test_workflows"}
 SMALL = {
     "sample.identities": 12,
     "sample.images": 4,
