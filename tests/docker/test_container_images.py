@@ -142,9 +142,9 @@ def test_an_image_tells_what_it_is_and_of_which_commit(name: str, commit: str) -
 @pytest.mark.parametrize("name", REQUIREMENTS)
 @pytest.mark.parametrize("user", [[], ["--user", ANY_USER], ["--user", ANY_USER, "--read-only", "--tmpfs", "/tmp"]])
 def test_an_image_runs_as_whoever_it_is_told(name: str, user: list[str]) -> None:
-    """Also where nothing but /tmp and a volume at /work can be written."""
+    """Also where nothing but /tmp and a volume at /job can be written."""
     script = 'siamese params > "$HOME/params.yaml" && cp "$HOME/params.yaml" . && id -u && siamese --help'
-    arguments = [*OFFLINE, *user, "--volume", "/work", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+    arguments = [*OFFLINE, *user, "--volume", "/job", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     said = docker("run", *arguments, image(name), "sh", "-ec", script)
     assert "Usage: siamese" in said
     assert ("12345" if user else "10001") in said.splitlines()
@@ -196,7 +196,7 @@ def test_serving_answers_from_a_mounted_model_and_is_healthy_then(model: Path) -
     """And logs it. Behind no network at all: what it needs is in the image."""
     images = [encoded(picture(seed)) for seed in (0, 1)]
     arguments = ["--network", "none", "--user", ANY_USER, "--read-only", "--tmpfs", "/tmp"]
-    arguments += ["--volume", f"{model}:/work/artifacts/model:ro", image(SERVING)]
+    arguments += ["--volume", f"{model}:/job/artifacts/model:ro", image(SERVING)]
     log = "/tmp/predictions.jsonl"
     with container(*arguments, "siamese", "serve", "--host", "0.0.0.0", "--log", log) as made:
         wait_until_healthy(made)
@@ -234,7 +234,7 @@ def test_serving_serves_the_champion_of_a_server(model: Path, tmp_path: Path, mo
     ("uri", "said"),
     [
         ("http://127.0.0.1:9", "tracking server http://127.0.0.1:9 can't be used"),
-        ("sqlite:////work/mlflow.db", "unsupported URI 'sqlite:"),
+        ("sqlite:////job/mlflow.db", "unsupported URI 'sqlite:"),
     ],
 )
 def test_serving_tells_in_a_line_of_a_registry_that_it_cannot_use(uri: str, said: str) -> None:
