@@ -46,24 +46,11 @@ def train(
     """
     from pathlib import Path
 
-    from siamese import train as step
-    from siamese.outliving import working_files
-    from siamese.params import assembled, laid_over
-    from siamese.places import CHECKPOINTS
-    from siamese.tracking.facts import Elsewhere
-    from siamese.tracking.record import recorded
-    from siamese.tracking.server import used
+    from siamese import train_elsewhere as step
+    from siamese.params import laid_over
 
     before = {"catalog": catalog_params, "pairs": pairs_params, "preprocess": preprocess_params}
-    sections = {**before, "train": laid_over(params, overrides), "model": model_params, "tracking": tracking_params}
-    given = assembled(sections)
-    inputs = [Path(one.path) for one in (catalog, pairs, images, transform)]
-    outputs = Path(model.path), Path(history.path)
-    elsewhere = Elsewhere(catalog.metadata, [*sections])
-    with (
-        used(tracking_uri),
-        working_files(checkpoints),
-        recorded(given, inputs[0], outputs[1], Path(run.path), elsewhere) as listener,
-    ):
-        step.run(*inputs, *outputs, given.train, given.model.network, CHECKPOINTS, listener=listener)
-    model.metadata.update(params=sections)
+    own = {"train": laid_over(params, overrides), "model": model_params, "tracking": tracking_params}
+    files = [Path(one.path) for one in (catalog, pairs, images, transform, model, history, run)]
+    step.run(*files, {**before, **own}, catalog.metadata, tracking_uri, checkpoints)
+    model.metadata.update(params={**before, **own})

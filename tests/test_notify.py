@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
+from listening import Listener
 
 from siamese import notify
 from siamese.errors import InputError
@@ -16,38 +14,17 @@ from siamese.errors import InputError
 FAILED = {"pipeline": "siamese-1", "state": "FAILED", "error": "step catalog\nfailed"}
 
 
-class Listener(HTTPServer):
-    """Answers with these statuses, one after the other, and keeps what it heard."""
-
-    def __init__(self, *statuses: int) -> None:
-        self.statuses, self.heard = list(statuses), []
-        super().__init__(("127.0.0.1", 0), Answer)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class Answer(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        self.server.heard.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-        self.send_response(self.server.statuses.pop(0))
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
-
 @pytest.fixture
-def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    opened: list[Listener] = []
+def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Listener]]:
+    """Begins to listen, with these answers, where `notify` is told to post."""
+    with ExitStack() as opened:
 
-    def listen(*statuses: int) -> Listener:
-        opened.append(Listener(*statuses))
-        monkeypatch.setenv(notify.ADDRESS, f"http://127.0.0.1:{opened[0].server_port}/secret-part")
-        return opened[0]
+        def listen(*statuses: int) -> Listener:
+            listener = opened.enter_context(Listener(*statuses))
+            monkeypatch.setenv(notify.ADDRESS, listener.address)
+            return listener
 
-    yield listen
-    for one in opened:
-        one.shutdown()
+        yield listen
 
 
 def test_without_an_address_it_is_only_logged(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

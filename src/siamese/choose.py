@@ -5,7 +5,6 @@ The test split has no say: it is measured once, on the model that was chosen.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,7 +12,7 @@ from typing import Literal
 import pandas as pd
 
 from siamese.errors import InputError
-from siamese.files import existing, whole_file, whole_folder
+from siamese.files import copy_whole, existing
 from siamese.train import MODEL_FILES
 
 
@@ -44,12 +43,8 @@ def run(
     if not eers:
         raise InputError("there is no training to choose from: name candidates")
     chosen = min(range(len(eers)), key=eers.__getitem__)  # of equals the first
-    model, history, run = trainings[chosen]
-    with whole_folder(model_folder, MODEL_FILES) as beside:
-        shutil.copytree(model, beside, dirs_exist_ok=True)
-    for source, target in ((history, history_file), (run, run_file)):
-        with whole_file(target) as beside:
-            shutil.copyfile(source, beside)
+    for source, target in zip(trainings[chosen], (model_folder, history_file, run_file), strict=True):
+        copy_whole(source, target, MODEL_FILES)
     return chosen
 
 

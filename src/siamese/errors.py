@@ -31,5 +31,9 @@ def in_one_line(what: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise InputError(f"{what} ({reason})") from error
+        raise InputError(f"{what} ({reason_of(error)})") from error
+
+
+def reason_of(error: Exception) -> str:
+    """What another library raised, in one line of limited length."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

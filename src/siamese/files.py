@@ -73,6 +73,16 @@ def whole_folder(path: Path, own: Sequence[str]) -> Iterator[Path]:
             _settle(older, path)
 
 
+def copy_whole(source: Path, target: Path, own: Sequence[str] = ("*",)) -> None:
+    """Copies a file by `whole_file`, a folder by `whole_folder`, whose `own` it takes."""
+    if source.is_dir():
+        with whole_folder(target, own) as beside:
+            shutil.copytree(source, beside, dirs_exist_ok=True)
+    else:
+        with whole_file(target) as beside:
+            shutil.copyfile(source, beside)
+
+
 def refuse_foreign(path: Path, own: Sequence[str]) -> None:
     """Refuses a place that `whole_folder` wouldn't replace: for a step that takes long, before it begins.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from siamese.errors import in_one_line
+from siamese.errors import in_one_line, reason_of
 from siamese.places import CHECKPOINTS, TRACKING
 from siamese.progress import say
 from siamese.tracking.journal import CHECKPOINT
@@ -110,7 +110,7 @@ class Copy:
         try:
             self.send()
         except Exception as error:  # each store has errors of its own
-            say(f"{self._uri}: working files can't be kept there ({_in_words(error)}): trying again")
+            say(f"{self._uri}: working files can't be kept there ({reason_of(error)}): trying again")
 
     def _files(self) -> Iterator[Path]:
         """Whole files of checkpoints and records; what is being written has a name that begins with a dot."""
@@ -135,7 +135,3 @@ def _explained(place: str) -> contextlib.AbstractContextManager[None]:
 def _state(file: Path) -> tuple[int, int]:
     found = file.stat()
     return found.st_size, found.st_mtime_ns
-
-
-def _in_words(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

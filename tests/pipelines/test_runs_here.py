@@ -7,23 +7,21 @@ in the cache and in the registry.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 import yaml
 from conftest import SMALL, Repository, project_copy
 from container_engine import image, needs_engine
+from listening import Listener
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow_servers import mlflow_server
@@ -41,29 +39,6 @@ LENIENT = {
 }
 SMALLER = SMALL | {"train.epochs": 1, "data.path": "data/faces"} | LENIENT
 STEPS = {"data-version", "fetch-data", "catalog", "pairs", "preprocess", "train", "evaluate", "register", "promote"}
-
-
-class Listener(HTTPServer):
-    """Takes what `notify` posts."""
-
-    def __init__(self) -> None:
-        self.heard: list[dict[str, Any]] = []
-        super().__init__(("127.0.0.1", 0), Answer)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/hook"
-
-
-class Answer(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        self.server.heard.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
 
 
 @dataclass
@@ -139,7 +114,6 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         server = opened.enter_context(mlflow_server(tmp_path_factory.mktemp("server")))
         listener = opened.enter_context(Listener())
         yield Project(made, digest, connect(server), server, listener, options)
-        listener.shutdown()
 
 
 def test_from_a_repository_to_a_champion(project: Project) -> None:

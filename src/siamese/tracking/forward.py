@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from siamese.errors import InputError
+from siamese.errors import InputError, reason_of
 from siamese.tracking.journal import CHECKPOINT, Journal, Sent, link
 from siamese.tracking.server import Unreachable, in_turn, is_local, project, reached, shown
 from siamese.tracking.sweeps import parent_run
@@ -96,7 +96,7 @@ def _reached() -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        raise Unreachable(_in_words(error)) from error
+        raise Unreachable(shown(reason_of(error))) from error
 
 
 def _in_batches(records: list[tuple[int, dict[str, Any]]]) -> Iterator[tuple[list[Record], int]]:
@@ -187,7 +187,7 @@ def _log_checkpoint(journal: Journal, client: MlflowClient, run_id: str, destina
             store.log_artifacts(str(folder))
         except Exception as error:  # each store has errors of its own
             raise InputError(
-                f"{shown(place)}: the checkpoint can't be sent there ({_in_words(error)}): "
+                f"{shown(place)}: the checkpoint can't be sent there ({shown(reason_of(error))}): "
                 "see to tracking.checkpoints, the bucket and the credentials"
             ) from error
         client.set_tag(run_id, CHECKPOINTS_TAG, shown(place))
@@ -205,10 +205,6 @@ def _link_files(source: Path, target: Path) -> None:
     for file in source.iterdir():
         (target / file.name).unlink(missing_ok=True)
         link(str(file), str(target / file.name))
-
-
-def _in_words(error: Exception) -> str:
-    return shown(" ".join(f"{type(error).__name__}: {error}".split())[:200])
 
 
 def _experiment(client: MlflowClient, name: str, uri: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from siamese.errors import InputError, in_one_line
-from siamese.files import digest, whole_file, whole_folder, write_json
+from siamese.files import copy_whole, digest, write_json
 from siamese.train import MODEL_FILES
 
 ORDER = "order.json"
@@ -77,12 +77,7 @@ class Shared:
             return
         with in_one_line(f"{self.folder}: can't hold what workers train from: see to the volume and its room"):
             for source, target in zip(inputs, self.inputs, strict=True):
-                if source.is_dir():
-                    with whole_folder(target, ["*"]) as beside:
-                        shutil.copytree(source, beside, dirs_exist_ok=True)
-                else:
-                    with whole_file(target) as beside:
-                        shutil.copyfile(source, beside)
+                copy_whole(source, target)
             write_json(self.folder / ORDER, asdict(order))
 
     def order(self) -> Order:
@@ -106,11 +101,8 @@ class Shared:
         """
         if not self.model.is_dir():
             raise InputError(f"{self.model} is missing though all workers ended well: do they share the volume?")
-        with whole_folder(model, MODEL_FILES) as beside:
-            shutil.copytree(self.model, beside, dirs_exist_ok=True)
-        for source, target in ((self.history, history), (self.run, run)):
-            with whole_file(target) as beside:
-                shutil.copyfile(source, beside)
+        for source, target in ((self.model, model), (self.history, history), (self.run, run)):
+            copy_whole(source, target, MODEL_FILES)
 
     def remove(self) -> None:
         """Removes the folder; what can't be removed stays."""

@@ -25,28 +25,15 @@ def work(folder: Path) -> None:
         InputError: what `siamese.train.run` raises; no order; or TF_CONFIG can't be made.
         siamese.signals.Interrupted: as of `siamese.train.run`.
     """
-    from siamese import train as step
-    from siamese.outliving import working_files
-    from siamese.params import assembled
-    from siamese.places import CHECKPOINTS
-    from siamese.tracking.facts import Elsewhere
-    from siamese.tracking.record import recorded
-    from siamese.tracking.server import used
+    from siamese import train_elsewhere
 
     shared = Shared(folder)
     order = shared.order()
     take_place()
     chief = replicas.worker_here() == 0
-    given = assembled(order.sections)
-    inputs = shared.inputs
-    elsewhere = Elsewhere(order.data, [*order.sections])
-    with (
-        used(order.tracking_uri),
-        working_files(order.checkpoints or str(folder / "working") if chief else ""),
-        recorded(given, inputs[0], shared.history, shared.run, elsewhere) as listener,
-    ):
-        outputs = shared.model, shared.history
-        step.run(*inputs, *outputs, given.train, given.model.network, CHECKPOINTS, listener=listener)
+    place = order.checkpoints or str(folder / "working") if chief else ""
+    files = *shared.inputs, shared.model, shared.history, shared.run
+    train_elsewhere.run(*files, order.sections, order.data, order.tracking_uri, place)
 
 
 def take_place(longest: float = LONGEST_WAIT) -> None:

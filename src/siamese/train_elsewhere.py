@@ -1,0 +1,53 @@
+"""Training away from the project's folder, as in a container: what stands around the step `train` there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from siamese import train
+from siamese.outliving import working_files
+from siamese.params import assembled
+from siamese.places import CHECKPOINTS
+from siamese.tracking.facts import Elsewhere
+from siamese.tracking.record import recorded
+from siamese.tracking.server import used
+
+
+def run(
+    catalog_file: Path,
+    pairs_file: Path,
+    images_folder: Path,
+    transform_folder: Path,
+    model_folder: Path,
+    history_file: Path,
+    run_file: Path,
+    sections: Mapping[str, Mapping[str, Any]],
+    data: Mapping[str, Any],
+    tracking_uri: str,
+    working_folder: str,
+) -> None:
+    """Trains, recorded as a run of MLflow; begun again in another container, goes on.
+
+    Args:
+        catalog_file, pairs_file, images_folder, transform_folder: what the earlier steps wrote.
+        model_folder, history_file, run_file: what is written.
+        sections: of params.yaml, those that it is recorded with.
+        data: where the images came from, by names of `siamese.tracking.facts.ORIGIN`.
+        tracking_uri: of the MLflow server; "": the environment says it.
+        working_folder: folder or URI that outlives the container; "": none does.
+
+    Raises:
+        InputError, siamese.signals.Interrupted: as `siamese.train.run`; a section isn't allowed.
+    """
+    params = assembled(sections)
+    inputs = catalog_file, pairs_file, images_folder, transform_folder
+    with (
+        used(tracking_uri),
+        working_files(working_folder),
+        recorded(params, catalog_file, history_file, run_file, Elsewhere(data, [*sections])) as listener,
+    ):
+        train.run(
+            *inputs, model_folder, history_file, params.train, params.model.network, CHECKPOINTS, listener=listener
+        )
