@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,18 +36,26 @@ def compiled(cluster: Cluster, file: Path) -> None:
         cluster: how the steps run.
         file: YAML to write.
     """
+    from siamese.files import whole_file
+
+    with whole_file(file) as beside:
+        beside.write_text(_yaml(cluster.model_dump_json()), encoding="utf-8")
+
+
+@cache
+def _yaml(cluster: str) -> str:
+    """The pipeline for a cluster, which is given as JSON. kfp takes seconds where many modules are loaded."""
     from tempfile import TemporaryDirectory
 
     from kfp.compiler import Compiler
 
+    from pipelines.cluster import Cluster
     from pipelines.pipeline import build
     from siamese import params
-    from siamese.files import whole_file
 
     with TemporaryDirectory() as folder:
         made = Path(folder) / "pipeline.yaml"  # KFP looks at the name's suffix
-        Compiler().compile(build(cluster, params.load(params.packaged_file())), str(made))
+        Compiler().compile(build(Cluster.model_validate_json(cluster), params.load(params.packaged_file())), str(made))
         # kfp's comment on top lists the parameters' defaults in an order that changes from run to run.
         lines = made.read_text(encoding="utf-8").splitlines(keepends=True)
-        with whole_file(file) as beside:
-            beside.write_text(HEADER + "".join(dropwhile(lambda line: line.startswith("#"), lines)), encoding="utf-8")
+    return HEADER + "".join(dropwhile(lambda line: line.startswith("#"), lines))

@@ -159,6 +159,7 @@ class Pair:
         assert {name for name in written if not name.startswith(".coverage")} == {"artifacts"}
 
 
+@pytest.mark.slow
 def test_two_workers_of_which_one_is_killed_end_as_one_process_left_alone(workspace: Path, tmp_path) -> None:
     """Worker 1 is killed in the second epoch; the chief ends with one line; both are started again."""
     pair = Pair(workspace, tmp_path)

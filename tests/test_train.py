@@ -171,6 +171,7 @@ def test_too_little_disk_is_told_before_training(workspace: Path, monkeypatch, t
         train._check_disk(38_964_545, Checkpoints(tmp_path / "checkpoints", RUN), tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_a_run_stopped_by_sigterm_ends_as_the_run_left_alone(workspace: Path, tmp_path) -> None:
     """Stopped after its first epoch, in the middle of the second; started again: weights and history equal to the
     bit."""

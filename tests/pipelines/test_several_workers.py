@@ -259,7 +259,7 @@ def test_workers_that_cannot_be_had_are_told_when_compiling(tmp_path: Path, text
 
 
 def test_a_worker_finds_its_place_by_index_and_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.setenv("TF_CONFIG", "")  # put back afterwards, whatever is set meanwhile
     monkeypatch.setenv("SIAMESE_WORKERS", "localhost:2222,127.0.0.1:2222")
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "1")
     worker.take_place()
@@ -273,7 +273,7 @@ def test_a_worker_finds_its_place_by_index_and_addresses(monkeypatch: pytest.Mon
 def test_a_worker_without_a_place_says_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, addresses: str, index: str
 ) -> None:
-    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.setenv("TF_CONFIG", "")  # put back afterwards, whatever is set meanwhile
     monkeypatch.setenv("SIAMESE_WORKERS", addresses)
     monkeypatch.setenv("JOB_COMPLETION_INDEX", index)
     with pytest.raises(InputError, match="no place among the workers: SIAMESE_WORKERS"):
@@ -281,7 +281,7 @@ def test_a_worker_without_a_place_says_what_is_missing(
 
 
 def test_a_worker_that_gets_no_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.setenv("TF_CONFIG", "")  # put back afterwards, whatever is set meanwhile
     monkeypatch.setenv("SIAMESE_WORKERS", "localhost:2222,no-such-host.invalid:2222")
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "0")
     with pytest.raises(InputError, match=r"worker no-such-host.invalid has no address yet"):
