@@ -33,6 +33,7 @@ NEED_REPOSITORY = {
     "test_tracking",
 }
 LONGEST = {"repository", "test_replicas", "test_runs_here", "test_workflows"}
+OF_THE_SESSION = {"workspace", "repository"}  # folders of fixtures that every file's tests share
 SMALL = {
     "sample.identities": 12,
     "sample.images": 4,
@@ -59,6 +60,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if unlisted:
         raise pytest.UsageError(f"add to NEED_REPOSITORY in tests/conftest.py: {', '.join(sorted(unlisted))}")
     items.sort(key=lambda item: group_of(item.path.name) not in LONGEST)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """A training leaves half a gigabyte: a file's folders go with its fixtures, unless a test has failed."""
+    yield
+    if not item.session.testsfailed and (nextitem is None or nextitem.path != item.path):
+        factory: pytest.TempPathFactory = item.config._tmp_path_factory  # type: ignore[attr-defined]
+        for folder in factory.getbasetemp().iterdir():
+            if folder.name.rstrip("0123456789") not in OF_THE_SESSION and not folder.name.startswith("popen-"):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.hookimpl(optionalhook=True)
