@@ -15,6 +15,9 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Of the tests: each takes some 5 GB of memory by its end.
 PROCESSES ?= 2
 
+# Of `make bench`: a Python that has PyTorch; this one is made at need.
+TORCH ?= build/torch/bin/python
+
 # Of container images. BASE_IMAGE: another base image; BUILD_CA: a file of certificates that the build needs to reach the
 # package index; BUILD_FLAGS: further options of `docker build`.
 DOCKER ?= docker
@@ -67,10 +70,13 @@ test: $(VENV)/for-developers ## Run all tests, with coverage
 	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml pytest --cov --cov-report= --numprocesses $(PROCESSES) --dist loadscope --no-loadscope-reorder
 
 test-slow: $(VENV)/for-developers ## Run what takes minutes: whole retrainings; with a container engine, images and the pipeline in them
-	pytest -m slow --numprocesses $(PROCESSES) --dist loadscope --no-loadscope-reorder
+	pytest -m 'slow and not long' --numprocesses $(PROCESSES) --dist loadscope --no-loadscope-reorder
 
 test-long: $(VENV)/for-developers ## Run the long forms of tests, which take an hour: many kills, many seeds
 	pytest -m long
+
+bench: $(TORCH) ## Measure speed beside peers in the same run, and write the table of benchmarks/speed/README.md (half an hour)
+	python -m benchmarks.speed --torch $(TORCH) --repository $(CURDIR)
 
 coverage: ## Show which lines the last `make test` did not run
 	coverage report --show-missing --skip-covered
@@ -122,4 +128,9 @@ $(VENV)/for-developers: requirements/dev.txt $(VENV)/for-users
 	$(INSTALL) --require-hashes -r requirements/dev.txt
 	@touch $@
 
-.PHONY: help setup repro retrain publish images images-gpu sbom test test-long coverage lint format lock clean
+# PyTorch is a peer in `make bench`, and in nothing else.
+build/torch/bin/python: $(VENV)/for-developers
+	$(PYTHON) -m venv build/torch
+	$@ -m pip install --quiet --disable-pip-version-check torch==2.13.0 numpy
+
+.PHONY: help setup repro retrain publish images images-gpu sbom test test-long bench coverage lint format lock clean

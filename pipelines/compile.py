@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import dropwhile
 from pathlib import Path
@@ -44,7 +45,14 @@ def compiled(cluster: Cluster, file: Path) -> None:
 
 @cache
 def _yaml(cluster: str) -> str:
-    """The pipeline for a cluster, which is given as JSON. kfp takes seconds where many modules are loaded."""
+    """The pipeline for a cluster, which is given as JSON."""
+    # For each setting of a step kfp reads the source of every function on the stack, which takes seconds on a deep one:
+    # a thread of its own has a stack of its own.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_compile, cluster).result()
+
+
+def _compile(cluster: str) -> str:
     from tempfile import TemporaryDirectory
 
     from kfp.compiler import Compiler

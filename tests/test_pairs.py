@@ -75,8 +75,9 @@ def test_every_possible_pair_is_equally_likely() -> None:
     """3 + 3 images have 6 positive pairs; 2 of them drawn from 600 seeds: each about 200 times (sd 11.5; within 5
     sd)."""
     identity = np.array([0, 0, 0, 1, 1, 1])
+    possible = pairs.positive_pairs(identity)
     drawn = [
-        tuple(pair) for seed in range(600) for pair in pairs.positive_pairs(identity, 2, np.random.default_rng(seed))
+        tuple(pair) for seed in range(600) for pair in possible.drawing(2, np.random.default_rng(seed))(0, pairs.BLOCK)
     ]
     counts = pd.Series(drawn).value_counts()
     assert len(counts) == 6
@@ -101,7 +102,7 @@ def test_a_split_that_allows_no_pair_is_named() -> None:
 def test_memory_follows_the_pairs_asked_for_where_negatives_are_rare() -> None:
     """10**6 images of one identity and 2 of another have 5 * 10**11 positive pairs, but 2 * 10**6 negative ones."""
     identity = np.repeat([0, 1], [10**6, 2])
-    made = pairs.negative_pairs(identity, 1000, np.random.default_rng(0))
+    made = pairs.negative_pairs(identity).drawing(1000, np.random.default_rng(0))(0, 1000)
     assert len(np.unique(made, axis=0)) == 1000
     assert (identity[made[:, 0]] == 0).all()
     assert (identity[made[:, 1]] == 1).all()
@@ -112,6 +113,45 @@ def test_drawn_numbers_are_distinct_and_in_range(possible: int, count: int) -> N
     numbers = pairs._draw(possible, count, np.random.default_rng(0))
     assert len(np.unique(numbers)) == len(numbers) == min(count, possible)
     assert ((numbers >= 0) & (numbers < possible)).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 16, 17, 99, 10_000])
+def test_a_permutation_that_is_not_written_down_meets_every_number_once(size: int) -> None:
+    keys = np.random.default_rng(size).integers(2**63, size=6, dtype=np.uint64)
+    assert sorted(pairs.permuted(np.arange(size), size, keys)) == list(range(size))
+
+
+def test_a_permutation_that_is_not_written_down_is_random() -> None:
+    """Where 6,000 keys put the numbers 0 and 1 of a million: in each of 5 x 5 fields about 240 times (sd 15.2; within 5
+    sd)."""
+    rng = np.random.default_rng(0)
+    keys = rng.integers(2**63, size=(6000, 6), dtype=np.uint64)
+    put = np.array([pairs.permuted(np.arange(2), 10**6, one) for one in keys])
+    counts = np.histogram2d(*put.T, bins=5, range=[(0, 10**6)] * 2)[0]
+    assert counts.sum() == 6000
+    assert (np.abs(counts - 240) < 5 * 15.2).all()
+
+
+def test_neighbouring_places_of_a_large_permutation_have_nothing_in_common() -> None:
+    """10**5 of 5 * 10**9 numbers: distinct, their mean the middle within 5 standard errors, and no rank correlation
+    between neighbours beyond 5 / sqrt(10**5)."""
+    size, count = 5 * 10**9, 10**5
+    found = pairs.permuted(np.arange(count), size, np.arange(6, dtype=np.uint64))
+    assert len(np.unique(found)) == count
+    assert abs(found.mean() / size - 0.5) < 5 / np.sqrt(12 * count)
+    assert abs(np.corrcoef(found[1:], found[:-1])[0, 1]) < 5 / np.sqrt(count)
+
+
+def test_many_pairs_come_in_blocks_that_are_distinct_balanced_and_all_different(monkeypatch) -> None:
+    """10 identities of 12 images have 660 positive and 6,480 negative pairs: 1,200 asked for, blocks of 2 x 100."""
+    monkeypatch.setattr(pairs, "BLOCK", 100)
+    catalog = three_splits([number // 12 for number in range(120)])
+    blocks = [block.to_pandas() for block in pairs.pair_blocks(catalog, per_split=1200, seed=0)]
+    assert [(len(block), block.label.sum()) for block in blocks] == [(200, 100)] * 18
+    train = pd.concat(blocks[:6])
+    assert len({frozenset(pair) for pair in zip(train.anchor_id, train.other_id, strict=True)}) == 1200
+    who = dict(zip(catalog.image_id, catalog.identity, strict=True))
+    assert ((train.anchor_id.map(who) == train.other_id.map(who)) == (train.label == 1)).all()
 
 
 def test_the_step_writes_the_documented_columns(tmp_path) -> None:

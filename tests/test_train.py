@@ -60,7 +60,7 @@ def test_the_run_leaves_model_and_history_and_no_checkpoints(workspace: Path) ->
     assert [path for path in workspace.glob(".siamese/checkpoints/*") if path.is_dir()] == []
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_repeating_one_step_lowers_its_loss_in_every_precision(
     workspace: Path, data: train.Data, precision: str
 ) -> None:

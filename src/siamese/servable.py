@@ -21,6 +21,7 @@ class Servable(tf.Module):
         self.model = model
         self.transform = transform
         self._embedding, self._distance, self._head = parts(model)
+        self.head = [variable.value for variable in self._head.weights]  # kernel and bias, for who compares many
         self.score.get_concrete_function()  # what can't be served is told before training, not after
 
     @tf.function(input_signature=[tf.TensorSpec([None, *IMAGE_SHAPE], tf.float32, "image")])

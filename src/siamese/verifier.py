@@ -11,6 +11,7 @@ import numpy as np
 from siamese import backend
 from siamese.errors import InputError
 from siamese.images import Rejected, canonical, check
+from siamese.search import Head
 
 
 class Verifier:
@@ -47,6 +48,11 @@ class Verifier:
     def embed_encoded(self, images: Sequence[bytes]) -> np.ndarray:
         """Encoded images, as `read_image` gives them, to embeddings, float32 [images, 4096]. All at once."""
         return np.asarray(self._servable.embed(np.array(images, dtype=object))["embedding"])
+
+    def head(self) -> Head:
+        """The last layer's numbers, by which `siamese.search` compares a probe with many embeddings at once."""
+        kernel, bias = (np.asarray(variable) for variable in self._servable.head)
+        return Head(kernel[:, 0], float(bias[0]))
 
     def score(self, anchors: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Embeddings, float32 [pairs, 4096] each, to similarities in [0, 1], float32 [pairs]. All at once."""

@@ -109,6 +109,7 @@ def models_of_known_order(workspace: Path, folder: Path, name: str) -> None:
         registered.upload(made, workspace / INPUTS[0]).version(name, alias)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, pytest.param(6, marks=pytest.mark.long)])
 def test_whole_commands_at_once_fetch_score_and_promote_once(workspace: Path, tmp_path: Path, processes: int) -> None:
     """In one folder: they fetch the same models to the same places."""
@@ -148,7 +149,9 @@ def test_a_version_taken_back_meanwhile_is_not_promoted_again(files: Uploaded) -
 
 
 @pytest.mark.parametrize("requests", ["POST|DELETE|PATCH", pytest.param(".", marks=pytest.mark.long)])
-@pytest.mark.parametrize(("work", "before", "after"), [("promote", 1, 2), ("rollback", 2, 1)])
+@pytest.mark.parametrize(
+    ("work", "before", "after"), [("promote", 1, 2), pytest.param("rollback", 2, 1, marks=pytest.mark.slow)]
+)
 def test_killed_before_any_request_there_is_a_champion_and_the_next_one_succeeds(
     work: str, before: int, after: int, requests: str
 ) -> None:

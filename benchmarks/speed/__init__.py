@@ -1,0 +1,1 @@
+"""How fast the tool is: each figure beside that of a peer, measured in the same run. `make bench` runs all of it."""

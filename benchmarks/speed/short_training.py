@@ -1,0 +1,47 @@
+"""The first steps of `siamese train` in a folder, and a validation: what memory it takes doesn't change afterwards.
+
+python -m benchmarks.speed.short_training FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+class _Enough(Exception):
+    pass
+
+
+STEPS = 12
+
+
+def main() -> None:
+    made = Path(sys.argv[1]) / "artifacts"
+
+    from siamese.params import load
+    from siamese.replicas import start
+    from siamese.stored import StoredImages
+    from siamese.train import Training, read_data, train_epoch, validate
+
+    params = load(None, ["train.precision=float32"]).train
+    data = read_data(made / "catalog.parquet", made / "pairs.parquet", StoredImages(made / "images"), params)
+    training = Training(
+        "specification", "float32", made / "transform", params, data.plan(params, 0).steps, start("one")
+    )
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if done == STEPS:
+            raise _Enough
+
+    try:
+        train_epoch(training, data, count)
+    except _Enough:
+        validate(training, data, 0, lambda: None)
+
+
+if __name__ == "__main__":
+    main()
