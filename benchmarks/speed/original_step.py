@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.speed.sides import answer
 
-STEPS = 8
+STEPS = 6
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from benchmarks.speed.sides import Side, alternate, working
 
 PAIRS = 16  # the original's batch: 32 images a step on every side
 LARGE = 32
-ROUNDS = 5
+ROUNDS = 3
 # Multiplications and additions of the specification's network, forward: positions x filters x what each sums.
 _FORWARD = 2 * (91**2 * 64 * 300 + 40**2 * 128 * 3136 + 17**2 * 128 * 2048 + 6**2 * 256 * 2048 + 9216 * 4096)
 _FIRST_LAYER = 2 * 91**2 * 64 * 300  # whose input needs no gradient

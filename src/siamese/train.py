@@ -246,7 +246,7 @@ class Training:
         def step(pixels: Any, first: Any, second: Any, labels: Any, seed: Any) -> Any:
             def of_replica() -> Any:
                 images = tf.shape(pixels)[0]
-                shares = replicas.shares(images)
+                shares = replicas.shares(images, precision)
                 own = [transform.image(augment(tf.gather(pixels, share), share, images, seed)) for share in shares]
                 with tf.GradientTape() as tape:
                     embedded = tf.concat([embedding(part, training=True) for part in own], axis=0)
