@@ -47,6 +47,22 @@ def test_help_imports_nothing_that_costs() -> None:
     assert all(command in done.stdout for command in COMMANDS)
 
 
+def test_a_command_starts_tensorflow_without_what_it_does_not_need(workspace: Path) -> None:
+    """Keras imports matplotlib and scikit-learn where they are, for functions of its own: a second of five. They are
+    there for who needs them afterwards."""
+    program = (
+        "import sys\nfrom siamese import cli\nsys.argv = ['siamese', 'verify', *sys.argv[1:]]"
+        "\ntry:\n    cli.main()\nexcept SystemExit as end:\n    print(end.code)"
+        "\nprint('tensorflow' in sys.modules, {'matplotlib', 'sklearn'} & set(sys.modules))"
+        "\nimport matplotlib, sklearn\nprint(matplotlib.__name__)"
+    )
+    image = str(next((workspace / "data/sample").rglob("*.png")))
+    done = subprocess.run(
+        [sys.executable, "-c", program, image, image], capture_output=True, text=True, check=True, cwd=workspace
+    )
+    assert done.stdout.splitlines()[1:] == ["0", "True set()", "matplotlib"]
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str, capsys) -> None:
     assert cli.run([command, "--help"]) == 0

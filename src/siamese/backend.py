@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+_UNUSED = ("matplotlib", "sklearn")  # Keras imports them, a second long, for functions that no command calls
+
+_alone = False
+
+
+def start_quickly() -> None:
+    """For the process of a command, in which nobody else uses Keras: TensorFlow will leave out what none needs, and no
+    search for garbage interrupts its import."""
+    global _alone
+    _alone = True
 
 
 def tensorflow() -> Any:
     """The TensorFlow module, imported without its start-up lines; GPU memory grows as needed instead of all at once."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with _without_start_up_lines():
+    with _without_start_up_lines(), _hidden(_UNUSED if _alone else ()), _without_collection():
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")  # its warnings are about its own deprecated insides
@@ -47,6 +61,30 @@ def _processor_flags() -> set[str]:
     except OSError:
         return set()
     return set(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    if not _alone or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@contextmanager
+def _hidden(modules: Sequence[str]) -> Iterator[None]:
+    """Importing one of these fails meanwhile, as if it weren't installed; those imported already stay as they are."""
+    hidden = [name for name in modules if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type] # None is how the import system knows it
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from typing import NoReturn
 
 import typer
 
+from siamese import backend
 from siamese.cli import drift, promotion, questions, registry, serving, steps, tracking, use
 from siamese.errors import ExitCode, InputError
 from siamese.progress import say
@@ -35,7 +37,10 @@ for module in (steps, registry, promotion, use, serving, drift, questions, track
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The console command."""
-    sys.exit(run(arguments))
+    backend.start_quickly()
+    code = run(arguments)
+    gc.freeze()  # or Python would search all that TensorFlow has made for cycles before it ends, a second long
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
