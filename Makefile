@@ -78,6 +78,12 @@ test-long: $(VENV)/for-developers ## Run the long forms of tests, which take an 
 bench: $(TORCH) ## Measure speed beside peers in the same run, and write the table of benchmarks/speed/README.md (half an hour)
 	python -m benchmarks.speed --torch $(TORCH) --repository $(CURDIR)
 
+bench-long: $(VENV)/for-developers ## Search a million embeddings beside scanning them all: 10 GB of disk, some minutes; needs `make repro`
+	python -m benchmarks.speed.million --run $(CURDIR)
+
+bench-scale: $(VENV)/for-developers ## Measure how time and memory of each step grow, and draw the curves into benchmarks/scale
+	python -m benchmarks.scale
+
 coverage: ## Show which lines the last `make test` did not run
 	coverage report --show-missing --skip-covered
 
@@ -133,4 +139,4 @@ build/torch/bin/python: $(VENV)/for-developers
 	$(PYTHON) -m venv build/torch
 	$@ -m pip install --quiet --disable-pip-version-check torch==2.13.0 numpy
 
-.PHONY: help setup repro retrain publish images images-gpu sbom test test-long bench coverage lint format lock clean
+.PHONY: help setup repro retrain publish images images-gpu sbom test test-long bench bench-long bench-scale coverage lint format lock clean

@@ -27,8 +27,8 @@ def measure(folder: Path) -> list[Row]:
         place.pictures(made / "data/sample", images, identities=images // 10, side=120)
         place.siamese(made, "catalog")
         place.siamese(made, "pairs", settings=("pairs.per_split=200",))
-        peaks["preprocess"].append(_peak([place.SIAMESE, "preprocess"], made))
-        peaks["train"].append(_peak([sys.executable, "-m", "benchmarks.speed.short_training", str(made)], ROOT))
+        peaks["preprocess"].append(peak([place.SIAMESE, "preprocess"], made))
+        peaks["train"].append(peak([sys.executable, "-m", "benchmarks.speed.short_training", str(made)], ROOT))
     rows = []
     for step, most in peaks.items():
         growth = np.polyfit(np.log(IMAGES), np.log(most), 1)[0]
@@ -47,7 +47,7 @@ def measure(folder: Path) -> list[Row]:
     return rows
 
 
-def _peak(arguments: list[str], folder: Path) -> float:
+def peak(arguments: list[str], folder: Path) -> float:
     """The most memory of its own that a command's processes held together: pages of mapped files don't count."""
     process = psutil.Popen(arguments, cwd=folder, stdout=subprocess.DEVNULL)
     most = 0.0
