@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -87,15 +88,15 @@ def search(folder: Path) -> Iterator[Point]:
     for size in (100, 1_000, 10_000, 100_000):
         gallery = rng.random((size, 4096), np.float32)
         scores(head, probe[None], gallery[:1])
-        yield point(
-            "exact search", "embeddings", size, timed(lambda: scores(head, probe[None], gallery)), gallery.nbytes
-        )
+        seconds = timed(partial(scores, head, probe[None], gallery))
+        yield point("exact search", "embeddings", size, seconds, gallery.nbytes)
     for size in (1_000, 10_000, 100_000, 1_000_000):
         codes = rng.integers(256, size=(size, 256), dtype=np.uint8)
         even = np.zeros(256, np.float32), np.full(256, 1 / 255, np.float32)
         coarse = Coarse(np.arange(256), *even, codes)
         coarse.candidates(head, probe, 10)
-        yield point("candidates", "embeddings", size, timed(lambda: coarse.candidates(head, probe, 1000)), codes.nbytes)
+        seconds = timed(partial(coarse.candidates, head, probe, 1000))
+        yield point("candidates", "embeddings", size, seconds, codes.nbytes)
 
 
 CURVES: dict[str, Callable[[Path], Iterator[Point]]] = {
@@ -136,9 +137,8 @@ def catalog(folder: Path, size: int, who: int) -> Path:
     number = np.arange(size)
     identity = number % who
     split = np.select([identity % 10 < 8, identity % 10 == 8], ["train", "test"], "validation")
-    table = pd.DataFrame(
-        {"image_id": [f"{one:064x}" for one in number], "identity": identity.astype(str), "split": split}
-    )
+    ids = [f"{one:064x}" for one in number]
+    table = pd.DataFrame({"image_id": ids, "identity": identity.astype(str), "split": split})
     table.to_parquet(folder / "artifacts/catalog.parquet", index=False)
     return folder
 
