@@ -30,7 +30,7 @@ from siamese.verifier import Verifier
 GALLERY = 1_000_000
 PROBES = 200
 MOVED = 0.5  # of the difference of two images of one identity
-UNITS, CANDIDATES = 256, 1000
+UNITS, CANDIDATES = 2048, 1000
 BLOCK = 20_000
 
 
@@ -52,7 +52,8 @@ def main() -> None:
             "intrinsic_dimension": dimension(gallery[np.sort(rng.choice(given.gallery, 5000, replace=False))]),
             "file_gb": round(gallery.nbytes / 1e9, 1),
         }
-        found = [measured(head, gallery, probes, units) for units in given.units]
+        right = exact_best(head, gallery, probes)
+        found = [measured(head, gallery, probes, units, Path(place) / "codes.npy", right) for units in given.units]
         print(json.dumps(about | scanned(head, gallery, probes) | {"found": found}, indent=1))
 
 
@@ -99,10 +100,13 @@ def dimension(embeddings: np.ndarray) -> float:
     return round(float(len(ratio) / np.log(ratio).sum()), 1)
 
 
-def measured(head: Head, gallery: np.ndarray, probes: np.ndarray, units: int) -> dict[str, Any]:
-    """Time, recall and memory of the search by `units` units."""
+def measured(
+    head: Head, gallery: np.ndarray, probes: np.ndarray, units: int, file: Path, right: np.ndarray
+) -> dict[str, Any]:
+    """Time, recall and memory of the search by `units` units, whose codes are mapped from `file`."""
     began = time.perf_counter()
-    coarse = Coarse.of(head, gallery, units)
+    codes = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=(len(gallery), units))
+    coarse = Coarse.of(head, gallery, units, codes)
     built = time.perf_counter() - began
     times, first = [], []
     for probe in probes:
@@ -111,7 +115,6 @@ def measured(head: Head, gallery: np.ndarray, probes: np.ndarray, units: int) ->
         times.append(time.perf_counter() - began)
         first.append(int(rows[0]))
     held = anonymous()
-    right = exact_best(head, gallery, probes)
     return {
         "units": units,
         "candidates": CANDIDATES,

@@ -9,7 +9,7 @@ from benchmarks.speed.rows import Row, seconds
 from benchmarks.speed.sides import Side, alternate, command
 
 FEW, MANY = 1_000, 13_000
-ROUNDS = 3
+ROUNDS = 2
 
 
 def measure(folder: Path) -> list[Row]:

@@ -4,8 +4,8 @@ The score of two embeddings is sigmoid(sum_i w_i |a_i - b_i| + c), the head's we
 operations, the differences of a gallery would go to memory and come back twice; the loops here read each embedding
 once, and keep the sums in registers.
 
-A gallery of millions is searched in two steps. `Coarse` holds a byte for each of the few hundred units that decide
-most; its sums choose candidates. Their scores are then computed from their whole embeddings: what is reported is exact,
+A gallery of millions is searched in two steps. `Coarse` holds a byte for each of the units that decide most; its sums
+choose candidates. Their scores are then computed from their whole embeddings: what is reported is exact,
 and what approximation can cost is a candidate.
 """
 
@@ -72,11 +72,14 @@ class Coarse:
     codes: np.ndarray
 
     @classmethod
-    def of(cls, head: Head, gallery: np.ndarray, units: int) -> Coarse:
+    def of(cls, head: Head, gallery: np.ndarray, units: int, codes: np.ndarray | None = None) -> Coarse:
         """The `units` units whose differences move the score most: by weight and by mean distance from the middle.
 
         Args:
             gallery: float32 or float16 [embeddings, units].
+            units: how many. The more, the fewer candidates are needed: a network whose head has weights of both signs,
+                as a short training leaves them, needs half of its units for 1 candidate in 1000 to be enough.
+            codes: where to write them, uint8 [embeddings, units], such as a file mapped into memory; None: in memory.
         """
         some = np.linspace(0, len(gallery) - 1, min(_SEEN, len(gallery))).astype(np.int64)
         seen = gallery[some]
@@ -85,7 +88,7 @@ class Coarse:
         chosen = np.sort(np.argsort(-moved, kind="stable")[:units])
         low, high = np.quantile(seen[:, chosen].astype(np.float32), [0.001, 0.999], axis=0).astype(np.float32)
         step = np.where(high > low, (high - low) / _LEVELS, 1).astype(np.float32)
-        made = cls(chosen, low, step, np.empty((len(gallery), len(chosen)), np.uint8))
+        made = cls(chosen, low, step, np.empty((len(gallery), len(chosen)), np.uint8) if codes is None else codes)
         _in_threads(lambda rows: made._fill(gallery, rows), len(gallery))
         return made
 
