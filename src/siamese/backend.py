@@ -10,24 +10,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-
 _UNUSED = ("matplotlib", "sklearn")  # Keras imports them, a second long, for functions that no command calls
-
-_alone = False
+_left_out: list[str] = []
 
 
 def start_quickly() -> None:
     """For the process of a command, in which nobody else uses Keras: TensorFlow will leave out what none needs, and no
     search for garbage interrupts its import."""
-    global _alone
-    _alone = True
+    _left_out[:] = _UNUSED
 
 
 def tensorflow() -> Any:
     """The TensorFlow module, imported without its start-up lines; GPU memory grows as needed instead of all at once."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with _without_start_up_lines(), _hidden(_UNUSED if _alone else ()), _without_collection():
+    with _without_start_up_lines(), _hidden(_left_out), _without_collection():
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")  # its warnings are about its own deprecated insides
@@ -65,7 +62,7 @@ def _processor_flags() -> set[str]:
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    if not _alone or not gc.isenabled():
+    if not _left_out or not gc.isenabled():
         yield
         return
     gc.disable()
