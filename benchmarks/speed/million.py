@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
-import sys
 import tempfile
 import time
 from itertools import pairwise
@@ -23,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.speed.machine import own_memory
 from siamese.search import Coarse, Head, best, scores
 from siamese.stored import StoredImages
 from siamese.verifier import Verifier
@@ -114,7 +113,7 @@ def measured(
         rows, _ = best(head, probe, gallery, 1, coarse, CANDIDATES)
         times.append(time.perf_counter() - began)
         first.append(int(rows[0]))
-    held = anonymous()
+    held = own_memory("RssAnon")
     return {
         "units": units,
         "candidates": CANDIDATES,
@@ -163,15 +162,6 @@ def indexed(head: Head, quarter: np.ndarray, probes: np.ndarray) -> dict[str, An
         index.search((probe * weights)[None], 1)
         times.append(time.perf_counter() - began)
     return {"faiss_flat_l1_ms": round(4 * float(np.median(times)) * 1e3)}
-
-
-def anonymous() -> int:
-    """The memory of this process that no file backs, in bytes."""
-    status = Path("/proc/self/status").read_text().splitlines() if Path("/proc/self/status").exists() else []
-    lines = [line for line in status if line.startswith("RssAnon:")]
-    if lines:
-        return int(lines[0].split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import itertools
 import random
-import resource
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from benchmarks.speed.machine import own_memory
 from benchmarks.speed.sides import answer
 
 IMAGES, PAIRS = 100_000, 1_000_000
@@ -79,7 +79,7 @@ def index(count: int) -> Callable[[], dict[str, Any]]:
             draw = pairs.drawing(wanted, rng)
             for start in range(0, wanted, BLOCK):
                 done += len(draw(start, start + BLOCK))
-        return {"pairs": done, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        return {"pairs": done, "peak": own_memory("VmHWM")}
 
     return work
 
