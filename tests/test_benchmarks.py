@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from benchmarks.scale.__main__ import exponents
 from benchmarks.speed.million import dimension, perturbed
-from benchmarks.speed.rows import Row, rate, seconds, to_markdown
+from benchmarks.speed.rows import Row, rate, seconds, to_json, to_markdown
 from benchmarks.speed.sides import Side, alternate
 from benchmarks.speed.training import FLOP_PER_IMAGE
 
@@ -39,6 +41,15 @@ def test_a_row_says_whether_it_reached_its_goal() -> None:
         "| serving | 41/s | 34/s | 1.21 | >= 1.5x | **short** |",
         "| embeddings | 75/s |  |  |  |  |",
     ]
+
+
+def test_results_hold_the_machine_and_every_measurement() -> None:
+    row = Row("verify", "27 ms", "74 ms", "<= 30 ms", np.bool_(True), np.float64(2.74), {"ours": [0.027]})
+    whole = json.loads(to_json({"cores": 2}, [row]))
+    assert whole["machine"] == {"cores": 2}
+    assert (whole["rows"][0]["reached"], whole["rows"][0]["ratio"], whole["rows"][0]["runs"]) == (
+        True, 2.74, {"ours": [0.027]},
+    )  # fmt: skip
 
 
 def test_figures_are_medians_of_the_runs() -> None:

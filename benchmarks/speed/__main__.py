@@ -9,13 +9,11 @@ PyTorch, a peer, is no dependency of the project: name a Python that has it with
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -32,7 +30,7 @@ from benchmarks.speed import (
     training,
     verifying,
 )
-from benchmarks.speed.rows import Row, to_markdown
+from benchmarks.speed.rows import Row, to_json, to_markdown
 
 FOLDER = Path(__file__).parent
 README, RESULTS = FOLDER / "README.md", FOLDER / "results.json"
@@ -74,7 +72,7 @@ def main() -> None:
     print(to_markdown(rows))
     if not given.rows:
         about = machine.described() | {"date": datetime.now(UTC).date().isoformat()}
-        RESULTS.write_text(json.dumps({"machine": about, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+        RESULTS.write_text(to_json(about, rows))
         said = ", ".join(f"{name} {value}" for name, value in about.items())
         README.write_text(TABLE.sub(rf"\g<1>{said}\n\n{to_markdown(rows)}\n\g<2>", README.read_text()))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
@@ -38,6 +39,12 @@ def to_markdown(rows: Sequence[Row]) -> str:
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
         lines.append(f"| {row.what} | {row.ours} | {row.peer} | {ratio} | {row.goal} | {verdict} |")
     return "\n".join(lines)
+
+
+def to_json(machine: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    """Everything that was measured, on what."""
+    whole = {"machine": machine, "rows": [asdict(row) for row in rows]}
+    return json.dumps(whole, indent=1, default=lambda number: number.item()) + "\n"  # numpy's numbers
 
 
 def seconds(runs: Sequence[dict[str, Any]]) -> float:
