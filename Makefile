@@ -78,8 +78,9 @@ test-long: $(VENV)/for-developers ## Run the long forms of tests, which take an 
 bench: $(TORCH) ## Measure speed beside peers in the same run, and write the table of benchmarks/speed/README.md (half an hour)
 	python -m benchmarks.speed --torch $(TORCH) --repository $(CURDIR)
 
-bench-long: $(VENV)/for-developers ## Search a million embeddings beside scanning them all: 10 GB of disk, some minutes; needs `make repro`
+bench-long: $(VENV)/for-developers ## Search a million embeddings (needs `make repro`, 10 GB); OMNIGLOT=ARCHIVE: time to an EER (two hours)
 	python -m benchmarks.speed.million --run $(CURDIR)
+	$(if $(OMNIGLOT),python -m benchmarks.speed.time_to_eer $(OMNIGLOT))
 
 bench-scale: $(VENV)/for-developers ## Measure how time and memory of each step grow, and draw the curves into benchmarks/scale
 	python -m benchmarks.scale

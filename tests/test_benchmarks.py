@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import benchmarks.speed.__main__ as bench
 from benchmarks.scale.__main__ import exponents
 from benchmarks.speed.million import dimension, perturbed
-from benchmarks.speed.rows import Row, rate, seconds, to_json, to_markdown
+from benchmarks.speed.rows import Row, rate, seconds, to_markdown, to_plain
 from benchmarks.speed.sides import Side, alternate
 from benchmarks.speed.training import FLOP_PER_IMAGE
 
@@ -43,13 +45,25 @@ def test_a_row_says_whether_it_reached_its_goal() -> None:
     ]
 
 
-def test_results_hold_the_machine_and_every_measurement() -> None:
+def test_results_hold_every_measurement_and_give_the_row_back() -> None:
     row = Row("verify", "27 ms", "74 ms", "<= 30 ms", np.bool_(True), np.float64(2.74), {"ours": [0.027]})
-    whole = json.loads(to_json({"cores": 2}, [row]))
-    assert whole["machine"] == {"cores": 2}
-    assert (whole["rows"][0]["reached"], whole["rows"][0]["ratio"], whole["rows"][0]["runs"]) == (
-        True, 2.74, {"ours": [0.027]},
-    )  # fmt: skip
+    [plain] = json.loads(json.dumps(to_plain([row])))
+    assert Row(**plain) == Row("verify", "27 ms", "74 ms", "<= 30 ms", True, 2.74, {"ours": [0.027]})
+
+
+def test_a_part_that_is_measured_again_replaces_its_rows_alone(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(bench, "README", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text("before\n<!-- table -->\n<!-- end of the table -->\nafter\n")
+    for part, ours in (("pairs", "0.7 s"), ("training", "64/s"), ("pairs", "0.5 s")):
+        bench.write(part, [Row(part, ours, "", "", None)], ["training", "pairs"])
+    lines = (tmp_path / "README.md").read_text().splitlines()
+    assert [line for line in lines if line.startswith("| ")][1:] == [
+        "| training | 64/s |  |  |  |  |",
+        "| pairs | 0.5 s |  |  |  |  |",
+    ]
+    assert lines[:2] == ["before", "<!-- table -->"]
+    assert lines[-2:] == ["<!-- end of the table -->", "after"]
 
 
 def test_figures_are_medians_of_the_runs() -> None:

@@ -38,7 +38,7 @@ def test_scores_are_those_of_the_network(workspace: Path) -> None:
     """The model of the workspace, on embeddings of images: within 1e-5 of its own comparison, in float32."""
     verifier = Verifier.load(workspace / "artifacts/model")
     embeddings = verifier.embed(np.random.default_rng(0).integers(256, size=(9, 100, 100, 3), dtype=np.uint8))
-    found = scores(verifier.head(), embeddings[:2], embeddings)
+    found = scores(Head(*verifier.head()), embeddings[:2], embeddings)
     own = [verifier.score(np.repeat(embeddings[[row]], 9, axis=0), embeddings) for row in range(2)]
     np.testing.assert_allclose(found, own, atol=1e-5)
 

@@ -1,7 +1,7 @@
-"""Measures the rows of the table in README.md, each beside its peer, and writes them there.
+"""Measures the rows of the table in README.md, each beside its peer, and writes them there and into results.json.
 
     make bench
-    python -m benchmarks.speed training pairs        only these rows; the table stays as it is
+    python -m benchmarks.speed training pairs        only these rows; the others stay as they were measured before
 
 PyTorch, a peer, is no dependency of the project: name a Python that has it with --torch.
 """
@@ -9,12 +9,12 @@ PyTorch, a peer, is no dependency of the project: name a Python that has it with
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from benchmarks.speed import (
     training,
     verifying,
 )
-from benchmarks.speed.rows import Row, to_json, to_markdown
+from benchmarks.speed.rows import Row, to_markdown, to_plain
 
 FOLDER = Path(__file__).parent
 README, RESULTS = FOLDER / "README.md", FOLDER / "results.json"
@@ -64,17 +64,23 @@ def main() -> None:
         unknown = set(given.rows) - set(parts)
         if unknown:
             parser.error(f"no row is called {', '.join(sorted(unknown))}: there are {', '.join(parts)}")
-        rows: list[Row] = []
         for name in given.rows or parts:
             began = time.monotonic()
-            rows += parts[name]()
+            rows = parts[name]()
             print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
-    print(to_markdown(rows))
-    if not given.rows:
-        about = machine.described() | {"date": datetime.now(UTC).date().isoformat()}
-        RESULTS.write_text(to_json(about, rows))
-        said = ", ".join(f"{name} {value}" for name, value in about.items())
-        README.write_text(TABLE.sub(rf"\g<1>{said}\n\n{to_markdown(rows)}\n\g<2>", README.read_text()))
+            print(to_markdown(rows))
+            write(name, rows, list(parts))
+
+
+def write(part: str, rows: Sequence[Row], order: Sequence[str]) -> None:
+    """Puts a part's rows in the place of those of an earlier run, into results.json and the table."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results[part] = {"machine": machine.described(), "rows": to_plain(rows)}
+    results = {name: results[name] for name in order if name in results}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    every = [Row(**row) for name in results for row in results[name]["rows"]]
+    said = ", ".join(f"{name} {value}" for name, value in results[part]["machine"].items())
+    README.write_text(TABLE.sub(rf"\g<1>Last run: {said}\n\n{to_markdown(every)}\n\g<2>", README.read_text()))
 
 
 if __name__ == "__main__":

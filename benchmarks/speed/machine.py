@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def described() -> dict[str, object]:
     flags = next((line.split(":")[1].split() for line in _lines("/proc/cpuinfo") if line.startswith("flags")), [])
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     return {
+        "date": datetime.now(UTC).date().isoformat(),
         "processor": processor,
         "cores": len(os.sched_getaffinity(0)),
         "avx512_bf16": "avx512_bf16" in flags,

@@ -67,7 +67,7 @@ def embedded(made: Path) -> tuple[Head, np.ndarray, np.ndarray]:
     differences = []
     for rows in catalog.reset_index(drop=True).groupby("identity").indices.values():
         differences += [real[a] - real[b] for a, b in pairwise(rows)]
-    return verifier.head(), real, np.stack(differences)
+    return Head(*verifier.head()), real, np.stack(differences)
 
 
 def perturbed(embeddings: np.ndarray, differences: np.ndarray, rng: np.random.Generator) -> np.ndarray:

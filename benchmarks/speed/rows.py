@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
@@ -41,10 +41,10 @@ def to_markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def to_json(machine: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """Everything that was measured, on what."""
-    whole = {"machine": machine, "rows": [asdict(row) for row in rows]}
-    return json.dumps(whole, indent=1, default=lambda number: number.item()) + "\n"  # numpy's numbers
+def to_plain(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows as JSON has them, numpy's numbers as Python's."""
+    plain: list[dict[str, Any]] = json.loads(json.dumps([asdict(row) for row in rows], default=lambda one: one.item()))
+    return plain
 
 
 def seconds(runs: Sequence[dict[str, Any]]) -> float:

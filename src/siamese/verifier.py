@@ -11,7 +11,6 @@ import numpy as np
 from siamese import backend
 from siamese.errors import InputError
 from siamese.images import Rejected, canonical, check
-from siamese.search import Head
 
 
 class Verifier:
@@ -49,10 +48,10 @@ class Verifier:
         """Encoded images, as `read_image` gives them, to embeddings, float32 [images, 4096]. All at once."""
         return np.asarray(self._servable.embed(np.array(images, dtype=object))["embedding"])
 
-    def head(self) -> Head:
-        """The last layer's numbers, by which `siamese.search` compares a probe with many embeddings at once."""
+    def head(self) -> tuple[np.ndarray, float]:
+        """The weights, float32 [4096], and the bias of the last layer: what `siamese.search.Head` is made of."""
         kernel, bias = (np.asarray(variable) for variable in self._servable.head)
-        return Head(kernel[:, 0], float(bias[0]))
+        return kernel[:, 0], float(bias[0])
 
     def score(self, anchors: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Embeddings, float32 [pairs, 4096] each, to similarities in [0, 1], float32 [pairs]. All at once."""
