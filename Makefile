@@ -75,7 +75,7 @@ test-slow: $(VENV)/for-developers ## Run what takes minutes: whole retrainings; 
 test-long: $(VENV)/for-developers ## Run the long forms of tests, which take an hour: many kills, many seeds
 	pytest -m long
 
-bench: $(TORCH) ## Measure speed beside peers in the same run, and write the table of benchmarks/speed/README.md (half an hour)
+bench: $(TORCH) ## Measure speed beside peers in the same run, and write the table of benchmarks/speed/README.md (16 minutes)
 	python -m benchmarks.speed --torch $(TORCH) --repository $(CURDIR)
 
 bench-long: $(VENV)/for-developers ## Search a million embeddings (needs `make repro`, 10 GB); OMNIGLOT=ARCHIVE: time to an EER (two hours)

@@ -29,7 +29,7 @@ from siamese.verifier import Verifier
 GALLERY = 1_000_000
 PROBES = 200
 MOVED = 0.5  # of the difference of two images of one identity
-UNITS, CANDIDATES = 2048, 3000
+UNITS, CANDIDATES = 2048, 1000
 BLOCK = 20_000
 
 

@@ -5,8 +5,8 @@ operations, the differences of a gallery would go to memory and come back twice;
 once, and keep the sums in registers.
 
 A gallery of millions is searched in two steps. `Coarse` holds a byte for each of the units that decide most; its sums
-choose candidates. Their scores are then computed from their whole embeddings: what is reported is exact,
-and what approximation can cost is a candidate.
+choose candidates. Their scores are then computed from their whole embeddings: what is reported is exact, and what
+approximation can cost is a candidate.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def scores(head: Head, probes: np.ndarray, gallery: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Coarse:
-    """A gallery's embeddings by a few of their units, each a byte.
+    """A gallery's embeddings by some of their units, each a byte.
 
     Attributes:
         units: int64 [n], which ones.
