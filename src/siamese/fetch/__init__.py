@@ -14,13 +14,15 @@ from siamese.errors import InputError
 from siamese.fetch.archive import opened, read
 from siamese.fetch.data_set import DataSet, content_mark
 from siamese.fetch.download import download
+from siamese.fetch.lfw import LFW
 from siamese.fetch.omniglot import OMNIGLOT
 from siamese.fetch.orl import ORL
+from siamese.fetch.signatures import SIGNATURES
 from siamese.files import digest, whole_folder, write_json
 from siamese.progress import track
 from siamese.sample import refuse_used
 
-DATA_SETS = {data.name: data for data in (ORL, OMNIGLOT)}
+DATA_SETS = {data.name: data for data in (ORL, LFW, OMNIGLOT, SIGNATURES)}
 PROTOCOL = "protocol"  # the folder of lists; no image lies in it
 SOURCE = f"{PROTOCOL}/source.json"
 
@@ -60,7 +62,7 @@ def run(name: str, sources: Sequence[Path], folder: Path, downloads: Path) -> bo
         for table, rows in data.protocol(contents, texts).items():
             rows.to_csv(beside / PROTOCOL / f"{table}.csv", index=False, lineterminator="\n")
         about = {field: getattr(data, field) for field in ("name", "title", "publisher", "cite", "terms", "page")}
-        write_json(beside / SOURCE, {**about, "images": len(contents), "digest": data.digest, "from": where})
+        write_json(beside / SOURCE, {**about, "images": len(contents), "digest": data.digest})
         refuse_used(folder)  # something may have been put there meanwhile
     return True
 

@@ -60,8 +60,11 @@ def download(address: Address, folder: Path, wait: float = WAIT) -> Path:
             _receive(address, partial)
             break
         except (OSError, http.client.HTTPException, _Cut) as error:
-            if isinstance(error, urllib.error.HTTPError) and error.code < 500:
-                raise InputError(_refused(address, f"{error.code} {error.reason}")) from None
+            code = error.code if isinstance(error, urllib.error.HTTPError) else None
+            if code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and before:
+                partial.unlink()  # killed after the last byte, or the file is shorter now
+            elif code and code < http.HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise InputError(_refused(address, " ".join(str(error).split()))) from None
             fruitless = fruitless + 1 if _size(partial) <= before else 0
             if fruitless == ATTEMPTS:
                 raise InputError(_refused(address, " ".join(str(error).split()))) from None
