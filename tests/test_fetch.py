@@ -154,7 +154,10 @@ def test_a_damaged_archive_is_one_line(spoil: str, tmp_path: Path, stand_in: Non
 def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with working_folder(tmp_path):
         assert cli.run(["fetch", "faces"]) == 2
-        assert "faces: is no data set that can be fetched: name one of orl, omniglot" in capsys.readouterr().err
+        assert (
+            "faces: is no data set that can be fetched: name one of orl, lfw, omniglot, signatures"
+            in capsys.readouterr().err
+        )
         assert cli.run(["fetch", "orl", "--from", "nowhere.zip"]) == 2
         assert "nowhere.zip: is not there: name an archive or a folder with --from" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
@@ -234,10 +237,9 @@ def test_the_command_downloads_what_no_source_is_given_for(
     tmp_path: Path, stand_in: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed = as_zip(tmp_path / "att.zip", faces("pgm")).read_bytes()
-    with CuttingServer(packed, [1000]) as server, working_folder(tmp_path):
+    with CuttingServer(packed, []) as server, working_folder(tmp_path):
         published = replace(fetch.of("orl"), addresses=(Address(server.address, "att_faces.zip"),))
         monkeypatch.setitem(fetch.DATA_SETS, "orl", published)
-        monkeypatch.setattr("siamese.fetch.download.WAIT", 0)
         assert cli.run(["fetch", "orl"]) == 0
     assert (tmp_path / "data/orl/s40/10.png").exists()
     assert (tmp_path / ".siamese/downloads/orl/att_faces.zip").read_bytes() == packed

@@ -61,7 +61,7 @@ def test_each_identity_lies_where_the_list_puts_it_and_others_are_left_out(tmp_p
     assert rejected == {
         "e/0.png": f"left out: not in {LIST}",
         "e/1.png": f"left out: not in {LIST}",
-        LIST: "other suffix: .csv, not jpg, jpeg, png, bmp",
+        LIST: "other suffix: .csv, not bmp, jpeg, jpg, png",
     }
 
 

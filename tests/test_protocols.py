@@ -176,7 +176,7 @@ def test_flaws_are_subtle(kind: str, pictures: dict[str, np.ndarray]) -> None:
     flaw = next(flaws[kind] for flaws in textures.FLAWS.values() if kind in flaws)
     rng = np.random.default_rng(1)
     for picture in pictures.values():
-        patch = textures.cut(picture, rng)
+        [patch] = textures.patches_of(picture, 1, rng)
         found = textures.flawed(patch, flaw, rng)
         changed = found != patch
         assert 0.01 <= changed.mean() <= 0.04

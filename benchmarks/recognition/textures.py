@@ -125,18 +125,22 @@ def patches(textures: dict[str, np.ndarray], seed: int) -> Iterator[tuple[str, P
         for number, (split, region) in enumerate(REGIONS.items()):
             for kind, flaw in {FLAWLESS: None, **FLAWS[split]}.items():
                 rng = np.random.default_rng([seed, TEXTURES.index(texture), number, *kind.encode()])
-                for place in range(PATCHES[split][0 if flaw is None else 1]):
-                    patch = cut(picture[region], rng)
+                cuts = patches_of(picture[region], PATCHES[split][0 if flaw is None else 1], rng)
+                for place, patch in enumerate(cuts):
                     yield (
                         f"{split}.{texture}.{kind}/{place:03}.png",
                         patch if flaw is None else flawed(patch, flaw, rng),
                     )
 
 
-def cut(region: np.ndarray, rng: np.random.Generator) -> Patch:
-    """A patch anywhere in a region."""
-    top, left = (int(rng.integers(length - SIDE + 1)) for length in region.shape)
-    return region[top : top + SIDE, left : left + SIDE].copy()
+def patches_of(region: np.ndarray, count: int, rng: np.random.Generator) -> list[Patch]:
+    """So many patches anywhere in a region, no two at the same place."""
+    rows, columns = (length - SIDE + 1 for length in region.shape)
+    tops, lefts = np.divmod(rng.choice(rows * columns, count, replace=False), columns)
+    return [
+        region[top : top + SIDE, left : left + SIDE].copy()
+        for top, left in zip(tops.tolist(), lefts.tolist(), strict=True)
+    ]
 
 
 def local_deviation(patch: Patch) -> Patch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +16,14 @@ from siamese.fetch.download import Address
 def content_mark(content: bytes) -> str:
     """SHA-256 of a file's bytes."""
     return hashlib.sha256(content).hexdigest()
+
+
+def pixels_mark(content: bytes) -> str:
+    """SHA-256 of an image's size and grey values: equal in whatever lossless format."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as image:
+        return hashlib.sha256(repr(image.size).encode() + image.convert("L").tobytes()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,7 +97,7 @@ LFW = DataSet(
     ),
     archives=("*lfw*.zip", "*lfw*.tgz", "*lfw*.tar.gz"),
     count=4992,
-    digest="",
+    digest="aeeb8b775b4e534c15dd30f480bd92df70d14f193a9a0e2444f27a73e47cdb31",
     images=images,
     texts=texts,
     protocol=protocol,

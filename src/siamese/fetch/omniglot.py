@@ -6,8 +6,6 @@ A character is an identity, `<alphabet>.<character>`. What is chosen is chosen o
 
 from __future__ import annotations
 
-import hashlib
-import io
 import re
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +14,7 @@ import pandas as pd
 
 from siamese.errors import InputError
 from siamese.fetch.archive import Files
-from siamese.fetch.data_set import DataSet
+from siamese.fetch.data_set import DataSet, pixels_mark
 from siamese.fetch.download import Address
 from siamese.fetch.protocols import by_owner, drawn_runs, n_way, owner, splits
 
@@ -95,13 +93,15 @@ def official_runs(contents: Mapping[str, bytes], texts: Mapping[str, bytes]) -> 
     Raises:
         InputError: a run's image isn't there, its labels are no matching, or it isn't within one alphabet.
     """
-    shown = {mark(content): path for path, content in contents.items() if _number(path) >= _FIRST_EVALUATED}
+    shown = {pixels_mark(content): path for path, content in contents.items() if _number(path) >= _FIRST_EVALUATED}
     runs = []
     for run in sorted({name.partition("/")[0] for name in texts}):
         lines = texts.get(f"{run}/class_labels.txt", b"").decode().split("\n")
         labels = [line.split() for line in lines if line.strip()]
         try:
-            probes, references = ([shown[mark(texts[name])] for name in side] for side in zip(*labels, strict=True))
+            probes, references = (
+                [shown[pixels_mark(texts[name])] for name in side] for side in zip(*labels, strict=True)
+            )
         except (KeyError, ValueError) as error:
             raise InputError(f"{run}: an image of it is not there ({error}): get its archive again") from None
         asked, known = [owner(path) for path in probes], [owner(path) for path in references]
@@ -111,14 +111,6 @@ def official_runs(contents: Mapping[str, bytes], texts: Mapping[str, bytes]) -> 
     if len(runs) != RUNS:
         raise InputError(f"{len(runs)} of {RUNS} one-shot runs are there: name all_runs.zip with --from, too")
     return runs
-
-
-def mark(content: bytes) -> str:
-    """SHA-256 of the strokes: the runs and the sets hold the same pixels in other bytes."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content)) as image:
-        return hashlib.sha256(repr(image.size).encode() + image.convert("1").tobytes()).hexdigest()
 
 
 def _splits(sets: Mapping[str, Sequence[str]], validating: Sequence[str], test: Sequence[str]) -> pd.DataFrame:
@@ -153,7 +145,7 @@ OMNIGLOT = DataSet(
     ),
     archives=("*omniglot*.zip", "images_background.zip", "images_evaluation.zip", "all_runs.zip"),
     count=32_460,
-    digest="",
+    digest="4c58ef58a4c9dec00e04deaab6b1d4bce8a2f94dafaf5dc833d3aed0f27a186d",
     images=images,
     texts=texts,
     protocol=protocol,

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from siamese.fetch.archive import Files
-from siamese.fetch.data_set import DataSet
+from siamese.fetch.data_set import DataSet, pixels_mark
 from siamese.fetch.protocols import by_owner, owner, splits
 
 VALIDATING = 12  # of the 60 writers
@@ -120,7 +120,8 @@ SIGNATURES = DataSet(
     addresses=(),
     archives=("*sig*2009*.zip", "*sigcomp09*.zip"),
     count=1564,
-    digest="",
+    digest="256372ec1dfc86f21163d2b5feaef471f01b5624d655a59f2f2734d6d852f8d1",
     images=images,
     protocol=protocol,
+    mark=pixels_mark,
 )
