@@ -201,7 +201,7 @@ def scored(verifier: Verifier, data_folder: Path, names: pd.Index, table: pd.Dat
         lambda part: verifier.embed_encoded([read_image(data_folder / name, max_pixels) for name in names[part]]),
         len(names),
     )
-    rows = [names.get_indexer(table[column]) for column in ("probe", "reference")]
+    rows = [names.get_indexer(pd.Index(table[column])) for column in ("probe", "reference")]
     return scores.score(verifier, scores.Embedded(names, embeddings), *rows)
 
 
