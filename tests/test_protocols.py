@@ -166,8 +166,8 @@ def test_no_pixel_is_in_two_splits_and_no_kind_of_flaw() -> None:
         counted[region] += 1
     assert (counted == 1).all()
     kinds = [kind for flaws in textures.FLAWS.values() for kind in flaws]
-    assert len(kinds) == len(set(kinds)) == 10
-    assert len({flaw for flaws in textures.FLAWS.values() for flaw in flaws.values()}) == 10
+    assert len(kinds) == len(set(kinds)) == 12
+    assert len({flaw for flaws in textures.FLAWS.values() for flaw in flaws.values()}) == 12
 
 
 @pytest.mark.parametrize("kind", [kind for flaws in textures.FLAWS.values() for kind in flaws])
@@ -180,9 +180,9 @@ def test_flaws_are_subtle(kind: str, pictures: dict[str, np.ndarray]) -> None:
         found = textures.flawed(patch, flaw, rng)
         changed = found != patch
         assert 0.01 <= changed.mean() <= 0.04
-        padded = np.pad(patch, 7, mode="symmetric")
+        padded = np.pad(patch, 16, mode="symmetric")
         for row, column in zip(*np.nonzero(changed), strict=True):
-            around = padded[row : row + 15, column : column + 15]
+            around = padded[row : row + 33, column : column + 33]
             assert abs(found[row, column] - patch[row, column]) <= around.std() + 1e-6
         assert (found == found.astype(np.uint8)).all()
 
@@ -193,7 +193,7 @@ def test_patches_become_what_the_pipeline_takes(pictures: dict[str, np.ndarray],
     found = catalog.listed_only(tmp_path / "made", catalog.collect(tmp_path / "made", 10_000), PARAMS)
     made = catalog.with_splits(found, PARAMS)
     assert (made.split == made.identity.str.partition(".")[0]).all()
-    assert made.groupby("split").size().to_dict() == {"train": 3 * 400, "validation": 3 * 120, "test": 3 * 200}
+    assert made.groupby("split").size().to_dict() == {"train": 3 * 1200, "validation": 3 * 120, "test": 3 * 200}
     table = trials.read(tmp_path / "made/protocol/trials.csv")
     claims = trials.claims_of(table)
     assert claims.groupby(["kind", "label"]).size().to_dict() == {

@@ -7,7 +7,7 @@
 
 Brick, grass and gravel of scikit-image, 512 x 512 grey. The left half trains (its upper three quarters) and validates,
 the right half tests; no pixel is in two splits. A flaw changes 1 to 4 % of a patch of 64 x 64, nowhere by more than one
-local standard deviation (of the 15 x 15 pixels around), and each split has kinds of flaws that no other has. A folder
+local standard deviation (of the 33 x 33 pixels around), and each split has kinds of flaws that no other has. A folder
 is an identity: a split's flawless patches of a texture, or those with one kind of flaw.
 
 A claim, "this is flawless brick", compares a test patch with 20 flawless training patches of that texture.
@@ -37,8 +37,8 @@ from siamese.sample import refuse_used
 TEXTURES = ("brick", "grass", "gravel")
 SIDE = 64  # of a patch, pixels
 AREA = (0.01, 0.04)  # of a patch that a flaw changes
-WINDOW = 15  # pixels: what is local
-STRENGTH = (0.7, 1.0)  # of a flaw, local standard deviations
+WINDOW = 33  # pixels: what is local
+STRENGTH = (0.8, 1.0)  # of a flaw, local standard deviations
 REFERENCES = 20
 FLAWLESS = "flawless"
 REGIONS = {  # of the picture: rows, columns
@@ -46,7 +46,7 @@ REGIONS = {  # of the picture: rows, columns
     "validation": (slice(384, 512), slice(0, 256)),
     "test": (slice(0, 512), slice(256, 512)),
 }
-PATCHES = {"train": (200, 50), "validation": (60, 30), "test": (100, 25)}  # flawless, and of each kind of flaw
+PATCHES = {"train": (600, 100), "validation": (60, 30), "test": (100, 25)}  # flawless, and of each kind of flaw
 COMPONENTS = (8, 32, 64)
 
 Patch = np.ndarray  # float64 [SIDE, SIDE], grey values
@@ -243,10 +243,29 @@ def shift(patch: Patch, rng: np.random.Generator) -> np.ndarray:
     return _deviations(patch, np.roll(patch, by, axis=(0, 1)), ellipse(rng))
 
 
+def cross(patch: Patch, rng: np.random.Generator) -> np.ndarray:
+    """Two short scratches."""
+    along, across = _turned(rng, margin=14)
+    half, width = rng.uniform(7, 12), rng.uniform(1, 1.5)
+    one, other = (np.abs(along) < half) & (np.abs(across) < width), (np.abs(across) < half) & (np.abs(along) < width)
+    return (one | other) * float(_sign(rng))
+
+
+def crack(patch: Patch, rng: np.random.Generator) -> np.ndarray:
+    """A line that wanders."""
+    at, angle = rng.uniform(16, SIDE - 16, 2), rng.uniform(0, 2 * np.pi)
+    found = np.zeros(patch.shape, bool)
+    for _ in range(int(rng.integers(25, 50))):
+        found |= np.hypot(_ROWS - at[0], _COLUMNS - at[1]) < 1.2
+        angle += rng.normal(0, 0.5)
+        at += [np.sin(angle), np.cos(angle)]
+    return found * float(_sign(rng))
+
+
 FLAWS: dict[str, dict[str, Flaw]] = {
-    "train": {"spot": spot, "line": line, "grain": grain, "fade": fade},
-    "validation": {"bar": bar, "blur": blur},
-    "test": {"ring": ring, "ramp": ramp, "stripes": stripes, "shift": shift},
+    "train": {"spot": spot, "line": line, "bar": bar, "grain": grain, "fade": fade, "shift": shift},
+    "validation": {"cross": cross, "blur": blur},
+    "test": {"ring": ring, "ramp": ramp, "stripes": stripes, "crack": crack},
 }
 
 
