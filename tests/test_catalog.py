@@ -26,7 +26,7 @@ from siamese.errors import InputError
 from siamese.params import CatalogParams
 from siamese.splits import split_units
 
-PARAMS = CatalogParams(train=0.7, test=0.2, validation=0.1, seed=0)
+PARAMS = CatalogParams(splits="hash", train=0.7, test=0.2, validation=0.1, seed=0)
 MAX = 10_000
 
 
@@ -300,7 +300,7 @@ def test_a_folder_that_allows_no_training_is_one_line(tmp_path: Path, files: dic
 
 
 def test_a_role_whose_hash_leaves_a_split_empty_is_named(tmp_path: Path) -> None:
-    params = CatalogParams(train=0.7, test=0.299, validation=0.001, seed=0)
+    params = CatalogParams(splits="hash", train=0.7, test=0.299, validation=0.001, seed=0)
     with pytest.raises(InputError, match="negative images: split 'validation' gets 0 of 100 and needs 1"):
         run(fill(tmp_path / "data", roles(3, 3, 100)), tmp_path, params)
 

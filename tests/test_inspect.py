@@ -14,7 +14,7 @@ from siamese import catalog, inspect
 from siamese.errors import InputError
 from siamese.params import CatalogParams
 
-PARAMS = CatalogParams(train=0.7, test=0.2, validation=0.1, seed=0)
+PARAMS = CatalogParams(splits="hash", train=0.7, test=0.2, validation=0.1, seed=0)
 MAX = 1_000_000
 
 

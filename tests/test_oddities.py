@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 from siamese import inspect, looks, oddities, pool
 from siamese.params import CatalogParams
 
-PARAMS = CatalogParams(train=0.7, test=0.2, validation=0.1, seed=0)
+PARAMS = CatalogParams(splits="hash", train=0.7, test=0.2, validation=0.1, seed=0)
 MAX = 1_000_000
 IDENTITIES, OF_EACH = 12, 3
 

@@ -401,8 +401,8 @@ class TestCard:
     THRESHOLD = {"threshold": 0.4321, "rule": "far=0.1", "pairs": 60, "warning": None, "chosen_on": "validation"}  # noqa: RUF012
     TAGS = {"siamese.data.hash": "abc.dir", "siamese.data.path": "data/faces", "siamese.git.commit": "c0ffee"}  # noqa: RUF012
 
-    def card(self, metrics: dict | None = None, **tags: str) -> str:
-        parameters = flat_params(params.load(params.packaged_file(), ["train.epochs=7"]))
+    def card(self, metrics: dict | None = None, settings: tuple[str, ...] = (), **tags: str) -> str:
+        parameters = flat_params(params.load(params.packaged_file(), ["train.epochs=7", *settings]))
         return card.render(metrics or self.METRICS, self.THRESHOLD, parameters, self.TAGS | tags, "run-1", "faces")
 
     @pytest.mark.parametrize(
@@ -432,6 +432,11 @@ class TestCard:
     def test_says_what_a_reader_must_know(self, line: str) -> None:
         """Missed pairs are what recall leaves: 1 - 0.75, from 1 - 0.9 to 1 - 0.5."""
         assert line in self.card().splitlines()
+
+    def test_says_which_list_gave_the_splits(self) -> None:
+        lines = self.card(settings=("catalog.splits=protocol/mine.csv",)).splitlines()
+        assert "- split: as `protocol/mine.csv` in that folder lists it" in lines
+        assert not any("by a hash" in line for line in lines)
 
     def test_warns_of_a_stand_in_and_of_changed_code(self) -> None:
         plain, warned = self.card(), self.card(self.METRICS | {"note": "drawn"}, **{"siamese.git.dirty": "true"})

@@ -103,6 +103,12 @@ def test_parameters_seeds_and_the_split_are_told() -> None:
     assert "evaluate.bootstrap" in Page(rendered()).text
 
 
+def test_splits_that_a_list_gave_are_told() -> None:
+    text = Page(rendered(settings={"catalog": {"splits": "protocol/mine.csv"}})).text
+    assert "protocol/mine.csv, in the folder of images, lists where each lies." in text
+    assert "added later may move" not in text
+
+
 def test_role_folders_are_told_apart() -> None:
     text = Page(rendered(*measured(roles=True))).text
     assert "Split by image, within each role" in text

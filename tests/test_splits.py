@@ -178,7 +178,7 @@ COUNTS = st.integers(6, 99) | st.integers(100, 150)
 DETAILS = st.integers(0, 2**32).map(Random)
 PARAMS = st.sampled_from(
     [
-        CatalogParams(train=train, test=test, validation=validation, seed=seed)
+        CatalogParams(splits="hash", train=train, test=test, validation=validation, seed=seed)
         for train, test, validation in ((0.7, 0.2, 0.1), (0.6, 0.2, 0.2), (0.5, 0.3, 0.2))
         for seed in (0, 1)
     ]
@@ -367,7 +367,7 @@ def test_the_same_of_real_folders(
 
 def test_real_role_folders(tmp_path: Path) -> None:
     """As above, once: 12 images a role and copies; 8.4, 2.4 and 1.2 are 8, 3 and 1."""
-    params = CatalogParams(train=0.7, test=0.2, validation=0.1, seed=0)
+    params = CatalogParams(splits="hash", train=0.7, test=0.2, validation=0.1, seed=0)
     files = in_each_role(range(12))
     copies = [File("anchor/again.png", 0), File("positive/of an anchor.png", 1)]
     copies += [File("anchor/both.png", 99), File("negative/both.png", 99)]

@@ -18,8 +18,10 @@ from typing import Literal
 
 import pandas as pd
 
+from siamese import given_splits
 from siamese.errors import InputError
 from siamese.files import whole_file
+from siamese.given_splits import Given
 from siamese.images import SUFFIXES, FileInfo, Rejected, examine
 from siamese.params import CatalogParams
 from siamese.pool import mapped
@@ -64,11 +66,13 @@ class Found:
         layout: which of the two.
         images: one row an image, columns `UNSPLIT`, sorted by path.
         rejected: one row a file not taken, columns path and reason, sorted by path.
+        given: the splits that a list gives; None: a hash decides.
     """
 
     layout: Layout
     images: pd.DataFrame
     rejected: pd.DataFrame
+    given: Given | None = None
 
 
 def run(data_folder: Path, catalog_file: Path, rejected_file: Path, params: CatalogParams, max_pixels: int) -> None:
@@ -77,7 +81,7 @@ def run(data_folder: Path, catalog_file: Path, rejected_file: Path, params: Cata
     Raises:
         InputError: no such folder, no usable image, or too few for the splits. The rejected files are written before.
     """
-    found = collect(data_folder, max_pixels)
+    found = listed_only(data_folder, collect(data_folder, max_pixels), params)
     with whole_file(rejected_file) as beside:
         found.rejected.to_csv(beside, index=False, lineterminator="\n")
     if found.images.empty:
@@ -132,6 +136,21 @@ def found_among(images: pd.DataFrame, reasons: Mapping[str, str], layout: Layout
         images[~images["path"].isin(list(copies))].reset_index(drop=True),
         pd.DataFrame(sorted({**reasons, **copies}.items()), columns=["path", "reason"], dtype="str"),
     )
+
+
+def listed_only(data_folder: Path, found: Found, params: CatalogParams) -> Found:
+    """Without the images that the list named by `catalog.splits` leaves out; the same where there is no such list.
+
+    Raises:
+        InputError: as `given_splits.read`.
+    """
+    given = given_splits.read(data_folder, params.splits, found.layout)
+    if given is None:
+        return found
+    images, left_out = given.only(found.images)
+    reasons = dict(zip(found.rejected["path"], found.rejected["reason"], strict=True)) | left_out
+    rejected = pd.DataFrame(sorted(reasons.items()), columns=["path", "reason"], dtype="str")
+    return Found(found.layout, images.reset_index(drop=True), rejected, given)
 
 
 def detect_layout(data_folder: Path) -> Layout:
@@ -236,9 +255,11 @@ def with_splits(found: Found, params: CatalogParams) -> pd.DataFrame:
     Raises:
         InputError: a split would lack what pairs need, with what is needed.
     """
-    shares = params.model_dump()
+    shares = params.model_dump(exclude={"splits"})
     images = found.images.copy()
-    if found.layout == "identities":
+    if found.given:
+        images["split"] = found.given.splits(images)
+    elif found.layout == "identities":
         identities = images["identity"].unique().tolist()
         if len(identities) < IDENTITIES_A_SPLIT * len(SPLITS):
             raise InputError(_too_few_identities(images))
@@ -257,7 +278,7 @@ def with_splits(found: Found, params: CatalogParams) -> pd.DataFrame:
         if not rows["identity"].value_counts().gt(1).any():
             raise InputError(
                 f"split '{split}' has no identity with two images, so no positive pair: "
-                "add images, or change catalog.seed"
+                f"add images, or change {found.given.file if found.given else 'catalog.seed'}"
             )
     return images.astype(_TYPES)[COLUMNS]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from siamese.catalog import ROLES, Found, collect, kind_of, nothing_usable, with_splits
+from siamese.catalog import ROLES, Found, collect, kind_of, listed_only, nothing_usable, with_splits
 from siamese.errors import InputError
 from siamese.looks import look_at
 from siamese.oddities import Oddities, find
@@ -101,6 +101,7 @@ def survey(data_folder: Path, params: CatalogParams, max_pixels: int) -> Survey:
     """
     found = collect(data_folder, max_pixels)
     try:
+        found = listed_only(data_folder, found, params)
         if found.images.empty:
             raise InputError(nothing_usable(found))
         images = with_splits(found, params)
@@ -219,6 +220,8 @@ def _split(catalog: pd.DataFrame, layout: str) -> dict[str, dict[str, int]]:
 
 
 def _stable(found: Found) -> bool:
+    if found.given:
+        return True
     if found.layout == "identities":
         return is_stable(found.images["identity"].nunique())
     return all(is_stable(count) for count in found.images["role"].value_counts())

@@ -42,8 +42,9 @@ class SampleParams(Section):
 
 
 class CatalogParams(Section):
-    """Section `catalog`: the shares of the splits, which add up to 1."""
+    """Section `catalog`: who decides about splits, and their shares, which add up to 1."""
 
+    splits: str = Field(min_length=1)
     train: OpenShare
     test: OpenShare
     validation: OpenShare

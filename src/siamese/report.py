@@ -16,7 +16,7 @@ from siamese.metrics import CALIBRATION_BINS, METRICS, same
 from siamese.page import page, section, small, table
 from siamese.params import EvaluateParams
 from siamese.scores import Images
-from siamese.splits import SPLITS, STABLE_FROM
+from siamese.splits import HASH, SPLITS, STABLE_FROM
 
 # Identities below which intervals are called rough: in simulation theirs held the truth 89 to 94 % of times.
 FEW_UNITS = 10
@@ -61,6 +61,7 @@ def render(
     charts = element(
         "div", curves.roc(measured), curves.histogram(measured), curves.calibration(measured), *trained, class_="charts"
     )
+    splits = str((settings or {}).get("catalog", {}).get("splits", HASH))
     return page(
         "Evaluation report",
         element("h1", "How well the model tells identities apart"),
@@ -75,7 +76,7 @@ def render(
             pictures.gallery(measured, images),
         ),
         section("All metrics", _all_metrics(measured)),
-        section("How this was measured", _method(measured, params)),
+        section("How this was measured", _method(measured, params, splits)),
         section("Parameters", _parameters(settings or {"evaluate": params.model_dump()})),
     )
 
@@ -235,7 +236,7 @@ def _all_metrics(measured: Measured) -> Markup:
     return join(element("p", text), table(["", "model", "raw pixels"], rows))
 
 
-def _method(measured: Measured, params: EvaluateParams) -> Markup:
+def _method(measured: Measured, params: EvaluateParams, splits: str) -> Markup:
     many = "identities" if measured.by_identity else "images"
     split = [f"Split by {'identity' if measured.by_identity else 'image, within each role'}, before pairs were drawn."]
     if not measured.by_identity:
@@ -246,7 +247,9 @@ def _method(measured: Measured, params: EvaluateParams) -> Markup:
         )
     else:
         split.append("No identity lies in two splits (counted anew for this report).")
-    if measured.stable_split:
+    if splits != HASH:
+        split.append(f"{splits}, in the folder of images, lists where each lies.")
+    elif measured.stable_split:
         split.append(f"A seeded hash decides where each lies: {many} added later move none of them.")
     else:
         split.append(

@@ -64,7 +64,7 @@ def test_all_are_taken_and_people_lie_in_one_split(folder: Path) -> None:
     assert set(zip(found.images["width"], found.images["height"], found.images["format"], strict=True)) == {
         (info.width, info.height, info.format)
     }
-    split = catalog.with_splits(found, CatalogParams(train=0.7, test=0.2, validation=0.1, seed=0))
+    split = catalog.with_splits(found, CatalogParams(splits="hash", train=0.7, test=0.2, validation=0.1, seed=0))
     assert (split.groupby("identity")["split"].nunique() == 1).all()
 
 

@@ -1,4 +1,4 @@
-"""A trained model in use: `verify`, `score`, `calibrate`."""
+"""A trained model in use: `verify`, `score`, `trials`, `calibrate`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from siamese import places
 from siamese.cli.options import AsJson, ParamsFile, Settings, answer, done
-from siamese.cli.steps import Images, Model, Pairs, Threshold
+from siamese.cli.steps import Data, Images, Model, Pairs, Threshold
 
 AnyModel = Annotated[
     str,
@@ -30,7 +30,7 @@ OwnThreshold = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (verify, score, calibrate):
+    for command in (verify, score, trials, calibrate):
         app.command(rich_help_panel="A model in use")(command)
 
 
@@ -77,6 +77,55 @@ def score(
         done("score", as_json, scores=output)
     else:
         answer({"pairs": scored.to_dict("records")}, scored.to_csv(index=False).rstrip("\n"), as_json)
+
+
+def trials(
+    trials_csv: Annotated[
+        Path, typer.Argument(metavar="TRIALS.csv", help="Columns probe, reference, label [, claim, trial, kind].")
+    ],
+    data: Data = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="JSON to write.", show_default="terminal")
+    ] = None,
+    fuse: Annotated[str, typer.Option(help="Score of a claim with several references: mean | best.")] = "mean",
+    log_file: Annotated[
+        Path | None, typer.Option("--log", help="Add a row to this CSV: which list was scored when, by which model.")
+    ] = None,
+    scores_file: Annotated[Path | None, typer.Option("--scores", help="CSV to write: each claim's score.")] = None,
+    model: AnyModel = str(places.MODEL),
+    threshold_file: ItsThreshold = None,
+    threshold: OwnThreshold = None,
+    params_file: ParamsFile = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model by a protocol of your own: a list of trials, whose images lie in the data folder."""
+    from siamese import trials as command
+    from siamese.errors import InputError
+    from siamese.files import write_json
+    from siamese.params import load
+
+    if fuse not in ("mean", "best"):
+        raise InputError(f"--fuse {fuse}: must be mean or best")
+    params = load(params_file, settings or [])
+    folder = data or Path(params.data.path)
+    result = command.run(
+        trials_csv,
+        folder,
+        model,
+        threshold_file,
+        threshold,
+        "best" if fuse == "best" else "mean",
+        log_file,
+        scores_file,
+        params.evaluate,
+        params.data.max_pixels,
+    )
+    if output:
+        write_json(output, result.as_dict())
+        done("trials", as_json, figures=output)
+    else:
+        answer(result.as_dict(), str(result), as_json)
 
 
 def calibrate(

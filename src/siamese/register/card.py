@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from siamese.splits import SPLITS
+from siamese.splits import HASH, SPLITS
 
 Values = Mapping[str, Any]
 
@@ -85,9 +85,11 @@ def _data(metrics: Values, parameters: Values, tags: Mapping[str, str]) -> Itera
     yield f"- DVC hash: {_tag(tags, 'siamese.data.hash')}"
     if metrics.get("note"):
         yield f"- note: {metrics['note']}"
-    shares = ", ".join(f"{split} {float(parameters[f'catalog.{split}']):.0%}" for split in SPLITS)
-    yield f"- split: {shares} of the identities, none of which lies in two splits"
-    yield f"  (in role folders: of each role's images), by a hash with seed {parameters['catalog.seed']}"
+    splits = str(parameters.get("catalog.splits", HASH))  # runs of older versions lack it
+    if splits != HASH:
+        yield f"- split: as `{splits}` in that folder lists it"
+    else:
+        yield from _by_hash(parameters)
     yield ""
     counts = metrics["counts"]
     columns = ("identities", "images", "positive_pairs", "negative_pairs")
@@ -95,6 +97,12 @@ def _data(metrics: Values, parameters: Values, tags: Mapping[str, str]) -> Itera
         ("split", "identities", "images", "positive pairs", "negative pairs"),
         ((split, *(f"{counts[split][column]:,}" for column in columns)) for split in SPLITS),
     )
+
+
+def _by_hash(parameters: Values) -> Iterator[str]:
+    shares = ", ".join(f"{split} {float(parameters[f'catalog.{split}']):.0%}" for split in SPLITS)
+    yield f"- split: {shares} of the identities, none of which lies in two splits"
+    yield f"  (in role folders: of each role's images), by a hash with seed {parameters['catalog.seed']}"
 
 
 def _measured(metrics: Values) -> Iterator[str]:

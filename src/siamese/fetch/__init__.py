@@ -1,0 +1,112 @@
+"""Published data sets as identity folders, with their protocol beside them: `siamese fetch`.
+
+What a data set is stands in its module. It is checked by content, so that it doesn't matter how a copy is packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from json import loads
+from pathlib import Path
+
+from siamese.errors import InputError
+from siamese.fetch.archive import opened, read
+from siamese.fetch.data_set import DataSet, content_mark
+from siamese.fetch.download import download
+from siamese.fetch.lfw import LFW
+from siamese.fetch.omniglot import OMNIGLOT
+from siamese.fetch.orl import ORL
+from siamese.fetch.signatures import SIGNATURES
+from siamese.files import digest, whole_folder, write_json
+from siamese.progress import track
+from siamese.sample import refuse_used
+
+DATA_SETS = {data.name: data for data in (ORL, LFW, OMNIGLOT, SIGNATURES)}
+PROTOCOL = "protocol"  # the folder of lists; no image lies in it
+SOURCE = f"{PROTOCOL}/source.json"
+
+
+def run(name: str, sources: Sequence[Path], folder: Path, downloads: Path) -> bool:
+    """Lays a data set out in a new folder: `<identity>/*`, and `protocol/` with its lists and where it is from.
+
+    Args:
+        name: of `DATA_SETS`.
+        sources: archives, or folders that hold them or what was in them; none: it is downloaded.
+        folder: new or empty, or one that this has made before.
+        downloads: where downloads are kept.
+
+    Returns:
+        Whether anything was written: where the same data set lies already, nothing is.
+
+    Raises:
+        InputError: no such data set; it isn't whole, or not the published one; `folder` holds something else.
+    """
+    data = of(name)
+    if is_there(data, folder):
+        return False
+    refuse_used(folder)
+    if not sources and not data.addresses:
+        raise InputError(f"{name}: has to be asked for at {data.page}: then name the archive with --from")
+    places = list(sources) or [download(address, downloads / name) for address in data.addresses]
+    with opened(places, data.archives) as files:
+        contents = {path: read(path, get) for path, get in track(data.images(files).items(), "reading images")}
+        texts = {path: read(path, get) for path, get in data.texts(files).items()}
+    where = ", ".join(map(str, places))
+    check(data, contents, texts, where)
+    with whole_folder(folder.resolve(), own=[]) as beside:
+        for path, content in track(contents.items(), "writing images"):
+            (beside / path).parent.mkdir(parents=True, exist_ok=True)
+            (beside / path).write_bytes(content)
+        (beside / PROTOCOL).mkdir()
+        for table, rows in data.protocol(contents, texts).items():
+            rows.to_csv(beside / PROTOCOL / f"{table}.csv", index=False, lineterminator="\n")
+        about = {field: getattr(data, field) for field in ("name", "title", "publisher", "cite", "terms", "page")}
+        write_json(beside / SOURCE, {**about, "images": len(contents), "digest": data.digest})
+        refuse_used(folder)  # something may have been put there meanwhile
+    return True
+
+
+def of(name: str) -> DataSet:
+    """The data set of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in DATA_SETS:
+        raise InputError(f"{name}: is no data set that can be fetched: name one of {', '.join(DATA_SETS)}")
+    return DATA_SETS[name]
+
+
+def is_there(data: DataSet, folder: Path) -> bool:
+    """Whether `folder` is what `run` made of this data set."""
+    with suppress(OSError, ValueError, AttributeError):
+        made: object = loads((folder / SOURCE).read_text(encoding="utf-8")).get("digest")
+        return made == data.digest
+    return False
+
+
+def check(data: DataSet, contents: Mapping[str, bytes], texts: Mapping[str, bytes], where: str) -> None:
+    """That these are the published images.
+
+    Raises:
+        InputError: they aren't.
+    """
+    if len(contents) != data.count:
+        raise InputError(
+            f"{where}: {len(contents)} of the {data.count} images of {data.name} are there: "
+            f"name all of its archives with --from (see {data.page})"
+        )
+    found = digest_of(data, contents, texts)
+    if found != data.digest:
+        raise InputError(
+            f"{where}: some images of {data.name} aren't the published ones ({found[:12]}, not {data.digest[:12]}): "
+            f"take another copy (see {data.page})"
+        )
+
+
+def digest_of(data: DataSet, contents: Mapping[str, bytes], texts: Mapping[str, bytes]) -> str:
+    """SHA-256 of the names and contents of all images and texts, the same in whatever order or archive they come."""
+    marks = {path: data.mark(content) for path, content in contents.items()}
+    marks |= {path: content_mark(text) for path, text in texts.items()}
+    return digest(part.encode() for path in sorted(marks) for part in (path, marks[path]))

@@ -1,0 +1,127 @@
+"""Downloads that survive a cut line: what has come stays beside its place, and the rest is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from siamese.errors import InputError
+from siamese.files import whole_file
+from siamese.progress import say, track
+
+AT_ONCE = 2**20  # bytes
+ATTEMPTS = 5  # that bring nothing, in a row
+WAIT = 2.0  # seconds before the second attempt; twice as many before each further one
+SILENCE = 60.0  # seconds without a byte after which a line counts as cut
+
+
+@dataclass(frozen=True)
+class Address:
+    """A file that a publisher gives out.
+
+    Attributes:
+        url: where.
+        file: the name under which it is kept.
+        digest: of its content, in hexadecimal digits: SHA-256, or MD5 where the publisher gives only that; None: the
+            publisher gives none, and what is in it is checked after unpacking.
+    """
+
+    url: str
+    file: str
+    digest: str | None = None
+
+
+class _Cut(Exception):
+    """The line was cut, or the server is busy: worth another attempt."""
+
+
+def download(address: Address, folder: Path, wait: float = WAIT) -> Path:
+    """The file in `folder`, downloaded unless it is there; goes on where an earlier download was cut.
+
+    Raises:
+        InputError: the server can't be reached or doesn't give it, or gives something else.
+    """
+    target = folder / address.file
+    if target.exists():
+        say(f"{target}: downloaded before")
+        return target
+    partial = folder / f"{address.file}.part"
+    folder.mkdir(parents=True, exist_ok=True)
+    fruitless = 0
+    while True:
+        before = _size(partial)
+        try:
+            _receive(address, partial)
+            break
+        except (OSError, http.client.HTTPException, _Cut) as error:
+            code = error.code if isinstance(error, urllib.error.HTTPError) else None
+            if code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and before:
+                partial.unlink()  # killed after the last byte, or the file is shorter now
+            elif code and code < http.HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise InputError(_refused(address, " ".join(str(error).split()))) from None
+            fruitless = fruitless + 1 if _size(partial) <= before else 0
+            if fruitless == ATTEMPTS:
+                raise InputError(_refused(address, " ".join(str(error).split()))) from None
+            say(f"{address.url}: {' '.join(str(error).split())}: {_size(partial)} bytes are here, going on")
+            time.sleep(wait * 2**fruitless)
+    _check(address, partial)
+    with whole_file(target) as beside:
+        partial.replace(beside)
+    return target
+
+
+def _receive(address: Address, partial: Path) -> None:
+    """Adds to `partial` what it lacks."""
+    have = _size(partial)
+    mark = partial.with_suffix(".etag")
+    request = urllib.request.Request(address.url)
+    if have and mark.exists():
+        request.add_header("Range", f"bytes={have}-")
+        request.add_header("If-Range", mark.read_text(encoding="latin-1"))  # the whole, if it has changed meanwhile
+    with urllib.request.urlopen(request, timeout=SILENCE) as answer:
+        goes_on = answer.status == http.HTTPStatus.PARTIAL_CONTENT
+        have = have if goes_on else 0
+        length = answer.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+        if validator and not validator.startswith("W/"):
+            mark.write_text(validator, encoding="latin-1")
+        else:
+            mark.unlink(missing_ok=True)
+        with partial.open("ab" if goes_on else "wb") as file:
+            parts = -(-(total - have) // AT_ONCE) if total else None
+            for part in track(_parts(answer), f"downloading {address.file}, MB", parts):
+                file.write(part)
+    if total is not None and _size(partial) < total:
+        raise _Cut(f"cut after {_size(partial)} of {total} bytes")
+    mark.unlink(missing_ok=True)
+
+
+def _parts(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    while part := answer.read(AT_ONCE):
+        yield part
+
+
+def _check(address: Address, partial: Path) -> None:
+    """Removes what isn't the published file, so that the next attempt begins anew."""
+    if address.digest is None:
+        return
+    with partial.open("rb") as file:
+        found = hashlib.file_digest(file, "md5" if len(address.digest) == 32 else "sha256").hexdigest()
+    if found != address.digest:
+        partial.unlink()
+        raise InputError(f"{address.url}: gives another file than published ({found}): use --from with a copy of it")
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _refused(address: Address, reason: str) -> str:
+    return f"{address.url}: can't be downloaded ({reason}): run again to go on, or use --from with a copy of it"

@@ -1,0 +1,88 @@
+"""Protocols as tables: who trains and who tests, and what is compared with what. Pure functions of names.
+
+A table of splits is what `catalog.splits` takes, a table of trials what `siamese trials` takes (docs/protocols.md).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+
+def owner(path: str) -> str:
+    """The identity of an image in identity folders."""
+    return path.partition("/")[0]
+
+
+def natural(name: str) -> list[str | int]:
+    """A key that sorts s2 before s10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def by_owner(paths: Iterable[str]) -> dict[str, list[str]]:
+    """The images of each identity, both in natural order."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(paths, key=natural):
+        found.setdefault(owner(path), []).append(path)
+    return found
+
+
+def splits(**identities: Iterable[str]) -> pd.DataFrame:
+    """A table of splits: columns identity and split.
+
+    Args:
+        identities: of each split, by its name.
+    """
+    rows = [(identity, split) for split, listed in identities.items() for identity in listed]
+    return pd.DataFrame(rows, columns=["identity", "split"])
+
+
+def all_pairs(paths: Iterable[str]) -> pd.DataFrame:
+    """Every two of these images, once: columns probe, reference, label (1: same identity)."""
+    rows = [(a, b, int(owner(a) == owner(b))) for a, b in combinations(sorted(paths, key=natural), 2)]
+    return pd.DataFrame(rows, columns=["probe", "reference", "label"])
+
+
+def n_way(runs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> pd.DataFrame:
+    """Runs of one-shot recognition: each probe is compared with all references of its run.
+
+    Args:
+        runs: of each the probes and, in the same order, the references of the same identities.
+
+    Returns:
+        Columns trial (its number), probe, reference, label: 1 for the reference of the probe's identity.
+    """
+    rows = []
+    trial = 0
+    for probes, references in runs:
+        for right, probe in enumerate(probes):
+            rows += [(trial, probe, reference, int(right == n)) for n, reference in enumerate(references)]
+            trial += 1
+    return pd.DataFrame(rows, columns=["trial", "probe", "reference", "label"])
+
+
+def drawn_runs(
+    groups: Mapping[str, Sequence[Sequence[str]]], *, ways: int, runs: int, rng: np.random.Generator
+) -> list[tuple[list[str], list[str]]]:
+    """Runs as Lake et al. made theirs: identities of one group, all references by one hand, all probes by another.
+
+    Args:
+        groups: of each group, such as an alphabet, its identities, each with its images in the order of the hands.
+        ways: identities a run; each group has as many at least.
+        runs: of each group.
+
+    Returns:
+        What `n_way` takes.
+    """
+    made = []
+    for identities in groups.values():
+        hands = min(map(len, identities))
+        for _ in range(runs):
+            chosen = rng.choice(len(identities), ways, replace=False)
+            asked, known = rng.choice(hands, 2, replace=False)
+            made.append(([identities[one][asked] for one in chosen], [identities[one][known] for one in chosen]))
+    return made

@@ -1,0 +1,300 @@
+"""Protocols of one's own: a list of comparisons, and how well a model does on it.
+
+A row of the list compares a probe with a reference. Rows of one *claim* ("this is writer 7") share the probe, and their
+scores become one, their mean or their best: that is verification with several references. Claims of one *trial* share
+the probe, too, and just one of them is right, which the highest score has to find: that is n-way recognition. A list
+without these columns is plain verification, each row a claim of its own.
+
+Verification gives error rates, of each kind of wrong claims by itself, against right claims of that kind and of none;
+n-way recognition gives the share found.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from siamese import bootstrap, one_shot, references, scores
+from siamese.catalog import detect_layout
+from siamese.errors import InputError
+from siamese.files import sha256, whole_file
+from siamese.measured import resampled_units
+from siamese.metrics import measure, rank
+from siamese.one_shot import OneShot
+from siamese.params import EvaluateParams
+from siamese.verifier import Verifier, read_image
+from siamese.weights import weights_digest
+
+Fusion = Literal["mean", "best"]
+
+REQUIRED = ("probe", "reference", "label")
+OPTIONAL = ("claim", "trial", "kind")
+ALL = "all"  # claims of every kind
+DIFFERENT = "different"  # wrong claims of no kind
+METRICS = ("eer", "auc", "accuracy", "precision", "recall", "false_accept_rate")
+LOGGED = ("time", "trials", "sha256", "weights", "fuse", "figures")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured.
+
+    Attributes:
+        trials, sha256: the list, and what it held.
+        weights: which model: SHA-256 of its weights.
+        fuse: how scores of several references became one.
+        threshold: from which a claim counted as right; None in n-way recognition.
+        images, comparisons: how much was compared.
+        verification: figures by kind of wrong claim, each with the claims of either label, metrics and intervals.
+        one_shot: n-way recognition; None where the list has no trials.
+    """
+
+    trials: str
+    sha256: str
+    weights: str
+    fuse: str
+    threshold: float | None
+    images: int
+    comparisons: int
+    verification: Mapping[str, Mapping[str, Any]]
+    one_shot: OneShot | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def figures(self) -> str:
+        """The main figure of each kind, as `eer of skilled 0.1234`."""
+        if self.one_shot:
+            return f"{self.one_shot.ways}-way accuracy {self.one_shot.accuracy:.4f}"
+        return ", ".join(f"eer of {kind} {found['eer']:.4f}" for kind, found in self.verification.items())
+
+    def __str__(self) -> str:
+        lines = [f"{self.trials}: {self.comparisons:,} comparisons of {self.images:,} images"]
+        if self.one_shot:
+            found = self.one_shot
+            lines.append(
+                f"{found.ways}-way: {found.accuracy:.2%} right ({found.low:.2%} to {found.high:.2%}) "
+                f"of {found.trials:,} trials; chance {1 / found.ways:.2%}"
+            )
+        for kind, of_kind in self.verification.items():
+            shown = [
+                f"{metric} {of_kind[metric]:.4f}" + (f" ({ends[0]:.4f} to {ends[1]:.4f})" if ends else "")
+                for metric, ends in ((name, of_kind["intervals"][name]) for name in METRICS)
+                if of_kind[metric] is not None
+            ]
+            lines.append(f"{kind}: {', '.join(shown)}; {of_kind['right']:,} right, {of_kind['wrong']:,} wrong claims")
+        return "\n".join(lines)
+
+
+def run(
+    trials_csv: Path,
+    data_folder: Path,
+    model: str | Path,
+    threshold_file: Path | None,
+    own_threshold: float | None,
+    fuse: Fusion,
+    log_file: Path | None,
+    scores_file: Path | None,
+    params: EvaluateParams,
+    max_pixels: int,
+) -> Result:
+    """Scores a list with a model, measures, and notes in the log that it did, whatever came of it.
+
+    Args:
+        trials_csv: columns probe, reference, label and, as needed, claim, trial and kind; images are named by their
+            paths from `data_folder`.
+        model, threshold_file, own_threshold: as in `siamese.verify.verify`.
+        log_file: CSV that a row is added to, so that no look at a test goes unrecorded; None: none.
+        scores_file: CSV of each claim and its score, written; None: none.
+
+    Raises:
+        InputError: the list, an image, the model or its threshold can't be used.
+    """
+    table = read(trials_csv)
+    found = references.find(model, threshold_file)
+    threshold = None if "trial" in table else found.threshold(own_threshold)
+    verifier = found.load()
+    names = pd.Index(pd.unique(pd.concat([table.probe, table.reference])))
+    given = scored(verifier, data_folder, names, table, max_pixels)
+    by_identity = detect_layout(data_folder) == "identities"
+    verification, recognised = measured(table, given, fuse, threshold, by_identity, params)
+    result = Result(
+        trials=trials_csv.name,
+        sha256=sha256(trials_csv),
+        weights=weights_digest(found.place) if found.place.is_dir() else sha256(found.place),
+        fuse=fuse,
+        threshold=threshold,
+        images=len(names),
+        comparisons=len(table),
+        verification=verification,
+        one_shot=recognised,
+    )
+    if log_file:
+        note(log_file, result)
+    if scores_file:
+        with whole_file(scores_file) as beside:
+            claims = claims_of(table).drop(columns="reference")
+            claims.assign(score=fused(given, table.claim.to_numpy(), fuse)).to_csv(beside, index=False)
+    return result
+
+
+def read(trials_csv: Path) -> pd.DataFrame:
+    """The list: columns probe, reference, label (0 or 1), claim (0, 1, …), kind and, in n-way recognition, trial.
+
+    Rows keep their order. A claim is numbered by its first row.
+
+    Raises:
+        InputError: it can't be read, or is no such list.
+    """
+    wants = f"write the columns {', '.join(REQUIRED)} and, as needed, {', '.join(OPTIONAL)}"
+    try:
+        table = pd.read_csv(trials_csv, dtype=str, keep_default_na=False)
+    except OSError as error:
+        raise InputError(f"{trials_csv}: can't be read ({error.strerror}): name a CSV file") from None
+    except ValueError as error:
+        raise InputError(f"{trials_csv}: is not CSV ({' '.join(str(error).split())}): {wants}") from None
+    lacking = [name for name in REQUIRED if name not in table]
+    if lacking or not len(table):
+        what = f"lacks the column {' and '.join(lacking)}" if lacking else "has no rows"
+        raise InputError(f"{trials_csv}: {what}: {wants}")
+    if not table.label.isin(["0", "1"]).all():
+        odd = table.label[~table.label.isin(["0", "1"])].iloc[0]
+        raise InputError(f"{trials_csv}: label {odd or 'without a value'}: must be 1 (same identity) or 0")
+    table = table.assign(
+        label=table.label.astype(np.int64),
+        claim=pd.factorize(table.claim)[0] if "claim" in table else np.arange(len(table)),
+        kind=table.kind if "kind" in table else "",
+    )
+    same = [name for name in ("probe", "label", "kind", "trial") if name in table]
+    torn = table.groupby("claim")[same].nunique().gt(1).any(axis=1)
+    if torn.any():
+        row = int((table.claim == torn.idxmax()).to_numpy().argmax())
+        raise InputError(f"{trials_csv}: row {row + 2}: a claim's rows must share {', '.join(same)}")
+    if "trial" in table:
+        claims = claims_of(table)
+        right, ways = claims.groupby("trial").label.sum(), claims.groupby("trial").label.size()
+        if not right.eq(1).all() or ways.nunique() > 1 or claims.groupby("trial").probe.nunique().gt(1).any():
+            raise InputError(f"{trials_csv}: a trial's rows must share the probe, one claim be right, all trials alike")
+    return table
+
+
+def claims_of(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a claim, in order of number: its first row's columns."""
+    return table.drop_duplicates("claim").sort_values("claim").reset_index(drop=True)
+
+
+def scored(verifier: Verifier, data_folder: Path, names: pd.Index, table: pd.DataFrame, max_pixels: int) -> np.ndarray:
+    """The score of each row, float32 [rows]; each image is read and embedded once.
+
+    Raises:
+        InputError: an image can't be read.
+    """
+    embeddings = scores.in_batches(
+        lambda part: verifier.embed_encoded([read_image(data_folder / name, max_pixels) for name in names[part]]),
+        len(names),
+    )
+    rows = [names.get_indexer(pd.Index(table[column])) for column in ("probe", "reference")]
+    return scores.score(verifier, scores.Embedded(names, embeddings), *rows)
+
+
+def fused(given: np.ndarray, claim: np.ndarray, how: Fusion) -> np.ndarray:
+    """The score of each claim: the mean or the best of its rows' scores.
+
+    Args:
+        given: float [rows].
+        claim: int [rows], 0, 1, … without a gap.
+
+    Returns:
+        float64 [claims].
+    """
+    if how == "best":
+        found = np.full(int(claim.max()) + 1, -np.inf)
+        np.maximum.at(found, claim, given)
+        return found
+    return np.bincount(claim, given) / np.bincount(claim)
+
+
+def measured(
+    table: pd.DataFrame,
+    given: np.ndarray,
+    fuse: Fusion,
+    threshold: float | None,
+    by_identity: bool,
+    params: EvaluateParams,
+) -> tuple[dict[str, dict[str, Any]], OneShot | None]:
+    """The figures of a scored list.
+
+    Args:
+        table: from `read`.
+        given: float [rows], the scores.
+        threshold: from which a claim counts as right; n-way recognition needs none.
+        by_identity: whether a path's first folder is its image's identity, so that intervals resample identities.
+
+    Returns:
+        Verification by kind of wrong claim, and n-way recognition: one of them is empty.
+
+    Raises:
+        InputError: a score is no number, or there are no right or no wrong claims.
+    """
+    claims = claims_of(table).assign(score=fused(given, table.claim.to_numpy(), fuse))
+    if "trial" in claims:
+        return {}, recognition(claims)
+    assert threshold is not None
+    kinds = {kind or DIFFERENT: claims.kind == kind for kind in sorted(claims.kind[claims.label == 0].unique())}
+    if not kinds:
+        raise InputError("every label is 1: verification needs wrong claims (label 0) too")
+    of_any = (claims.label == 1) & (claims.kind == "")
+    found = {}
+    for kind, of_kind in {ALL: claims.label >= 0, **kinds}.items() if len(kinds) > 1 else kinds.items():
+        chosen = claims[of_kind | of_any].reset_index(drop=True)
+        found[kind] = verification(chosen, threshold, by_identity, params)
+    return found, None
+
+
+def recognition(claims: pd.DataFrame) -> OneShot:
+    """How often the highest score of a trial is the right claim's; claims that share it share the credit."""
+    ordered = claims.sort_values("trial", kind="stable")
+    ways = int(ordered.groupby("trial").size().iloc[0])
+    by_trial = ordered.score.to_numpy().reshape(-1, ways)
+    right = ordered.label.to_numpy().reshape(-1, ways).argmax(axis=1)
+    return one_shot.summarise(one_shot.credit(by_trial, right), ways)
+
+
+def verification(claims: pd.DataFrame, threshold: float, by_identity: bool, params: EvaluateParams) -> dict[str, Any]:
+    """The metrics of claims, with 95 % intervals from resampling identities, or images where they aren't known."""
+    values = measure(claims.label, claims.score, threshold)
+    sides = pd.DataFrame({"anchor_id": claims.probe, "other_id": claims.reference})
+    units = resampled_units(
+        sides.assign(anchor_identity=_identity(claims.probe), other_identity=_identity(claims.reference)), by_identity
+    )
+    ranking = rank(claims.label, claims.score)
+    resamples = bootstrap.replicates(ranking, units, threshold, resamples=params.bootstrap, seed=params.seed)
+    ends = bootstrap.intervals(resamples, values)
+    return {
+        "right": int(claims.label.sum()),
+        "wrong": int((claims.label == 0).sum()),
+        **{name: values[name] for name in METRICS},
+        "intervals": {name: ends[name] for name in METRICS},
+    }
+
+
+def note(log_file: Path, result: Result) -> None:
+    """Adds a row to a log of lists that were scored: when, which list, which model, what came of it."""
+    old: Sequence[str] = log_file.read_text(encoding="utf-8").splitlines() if log_file.exists() else [",".join(LOGGED)]
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    row = [now, result.trials, result.sha256, result.weights, result.fuse, result.figures()]
+    with whole_file(log_file) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(f"{line}\n" for line in old)
+        csv.writer(file, lineterminator="\n").writerow(row)
+
+
+def _identity(paths: pd.Series) -> pd.Series:
+    return paths.str.partition("/")[0]

@@ -1,0 +1,188 @@
+"""Protocols of one's own: what a list means, and that nothing but knowledge gains more than chance.
+
+Real protocols, on real data: real_data/test_protocols.py.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import working_folder
+
+from siamese import cli, trials
+from siamese.errors import InputError
+from siamese.fetch.protocols import all_pairs, n_way
+from siamese.params import EvaluateParams
+
+PARAMS = EvaluateParams(threshold="eer", bootstrap=100, one_shot_trials=1, seed=0)
+
+
+def written(folder: Path, rows: Sequence[Sequence[object]]) -> Path:
+    """A list: the first row names the columns."""
+    with (folder / "list.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return folder / "list.csv"
+
+
+def verified(
+    table: pd.DataFrame, scores: Sequence[float], fuse: trials.Fusion = "mean", threshold: float = 0.5
+) -> dict:
+    return trials.measured(table, np.array(scores), fuse, threshold, True, PARAMS)[0]
+
+
+def recognised(table: pd.DataFrame, scores: np.ndarray) -> float:
+    found = trials.measured(table, scores, "mean", None, True, PARAMS)[1]
+    assert found is not None
+    return found.accuracy
+
+
+def pairs_of(people: int, images: int) -> pd.DataFrame:
+    """All pairs of so many people's images, numbered as `trials.read` numbers them."""
+    table = all_pairs(f"who-{person}/{image}.png" for person in range(people) for image in range(images))
+    return table.assign(claim=range(len(table)), kind="")
+
+
+def runs_of(count: int, ways: int) -> pd.DataFrame:
+    names = [[f"{run}-{one}" for one in range(ways)] for run in range(count)]
+    table = n_way([([f"{one}/p" for one in run], [f"{one}/r" for one in run]) for run in names])
+    return table.assign(claim=range(len(table)), kind="", trial=table.trial.astype(str))
+
+
+def test_rows_are_claims_of_their_own(tmp_path: Path) -> None:
+    table = trials.read(written(tmp_path, [("probe", "reference", "label"), ("a", "b", 1), ("a", "c", 0)]))
+    assert table[["label", "claim", "kind"]].to_dict("list") == {"label": [1, 0], "claim": [0, 1], "kind": ["", ""]}
+
+
+def test_references_of_a_claim_become_one_score(tmp_path: Path) -> None:
+    """Right 0.9, 0.1: mean 0.5, best 0.9. Wrong 0.6, 0.6: 0.6 both ways. So the best tells them apart, the mean not."""
+    rows = [("x", "p", "a", 1), ("x", "p", "b", 1), ("y", "q", "a", 0), ("y", "q", "b", 0)]
+    table = trials.read(written(tmp_path, [("claim", "probe", "reference", "label"), *rows]))
+    scores = np.array([0.9, 0.1, 0.6, 0.6])
+    assert trials.fused(scores, table.claim.to_numpy(), "mean").tolist() == pytest.approx([0.5, 0.6])
+    assert trials.fused(scores, table.claim.to_numpy(), "best").tolist() == pytest.approx([0.9, 0.6])
+    assert verified(table, scores, "best")["different"]["eer"] == 0
+    assert verified(table, scores, "mean")["different"]["eer"] == 1
+
+
+def test_each_kind_of_impostor_has_figures_of_its_own(tmp_path: Path) -> None:
+    """Right 0.8, 0.7; random 0.1, 0.2; skilled 0.75, 0.3. Accepting from 0.72 on, one right and one skilled: EER
+    is 0 of random, 1/2 of skilled, 1/4 of all. At threshold 0.5, 2 of 2 right, 2 of 2 random, 1 of 2 skilled are
+    judged well."""
+    rows = [
+        ("a", "b", 1, ""), ("a", "c", 1, ""), ("x", "b", 0, "random"), ("y", "b", 0, "random"),
+        ("f", "b", 0, "skilled"), ("g", "b", 0, "skilled"),
+    ]  # fmt: skip
+    table = trials.read(written(tmp_path, [("probe", "reference", "label", "kind"), *rows]))
+    found = verified(table, [0.8, 0.7, 0.1, 0.2, 0.75, 0.3])
+    assert list(found) == ["all", "random", "skilled"]
+    assert {kind: one["eer"] for kind, one in found.items()} == pytest.approx(
+        {"all": 0.25, "random": 0, "skilled": 0.5}
+    )
+    assert {kind: one["accuracy"] for kind, one in found.items()} == pytest.approx(
+        {"all": 5 / 6, "random": 1, "skilled": 3 / 4}
+    )
+    assert [(one["right"], one["wrong"]) for one in found.values()] == [(2, 4), (2, 2), (2, 2)]
+
+
+def test_who_knows_nothing_gains_chance() -> None:
+    """A constant; chance for labels that are shuffled: 1,500 pairs of either label, three deviations are 0.04."""
+    table = pairs_of(people=30, images=4)
+    assert verified(table, np.full(len(table), 0.3))["different"]["eer"] == 0.5
+    rng = np.random.default_rng(0)
+    knows = np.where(table.label == 1, rng.uniform(0.5, 1, len(table)), rng.uniform(0, 0.6, len(table)))
+    assert verified(table, knows)["different"]["eer"] < 0.2
+    shuffled = table.assign(label=rng.permutation(table.label))
+    assert verified(shuffled, knows)["different"]["eer"] == pytest.approx(0.5, abs=0.12)
+
+
+def test_who_recognises_nothing_gains_chance() -> None:
+    table = runs_of(20, 20)
+    right = table.label.to_numpy(float)
+    place = table.groupby("trial").cumcount().to_numpy()
+    assert recognised(table, right) == 1
+    assert recognised(table, np.full(len(table), 0.3)) == pytest.approx(1 / 20)
+    assert recognised(table, (place == 0).astype(float)) == 1 / 20
+    assert recognised(table, (place == 19).astype(float)) == 1 / 20
+    turned = table.assign(label=np.roll(right.reshape(-1, 20), 1, axis=1).ravel().astype(int))
+    assert recognised(turned, right) == 0
+    rng = np.random.default_rng(0)
+    shuffled = table.assign(label=rng.permuted(right.reshape(-1, 20), axis=1).ravel().astype(int))
+    assert recognised(shuffled, right) == pytest.approx(1 / 20, abs=0.035)  # three deviations of 400 trials
+
+
+def test_the_order_of_rows_means_nothing() -> None:
+    """Rows of a trial may be anywhere in the list."""
+    table = runs_of(2, 3)
+    scores = np.random.default_rng(0).random(len(table))
+    order = np.random.default_rng(1).permutation(len(table))
+    mixed = table.iloc[order].reset_index(drop=True)
+    assert recognised(mixed.assign(claim=pd.factorize(mixed.claim)[0]), scores[order]) == recognised(table, scores)
+
+
+HEAD = ("probe", "reference", "label")
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ([("probe", "label"), ("a", 1)], "lacks the column reference: write the columns probe, reference, label"),
+        ([HEAD], "has no rows: write the columns"),
+        ([HEAD, ("a", "b", "yes")], "label yes: must be 1 (same identity) or 0"),
+        ([HEAD, ("a", "b", "")], "label without a value: must be 1"),
+        ([(*HEAD, "claim"), ("a", "b", 1, 1), ("c", "b", 1, 1)], "row 2: a claim's rows must share probe, label, kind"),
+        ([(*HEAD, "trial"), ("a", "b", 1, 1), ("a", "c", 1, 1)], "one claim be right"),
+        ([(*HEAD, "trial"), ("a", "b", 1, 1), ("x", "c", 0, 1)], "a trial's rows must share the probe"),
+        ([(*HEAD, "trial"), ("a", "b", 1, 1), ("a", "c", 0, 1), ("a", "b", 1, 2)], "all trials alike"),
+    ],
+)
+def test_what_is_no_list_is_one_line(tmp_path: Path, rows: list, reason: str) -> None:
+    with pytest.raises(InputError) as raised:
+        trials.read(written(tmp_path, rows))
+    assert reason in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_verification_needs_both_labels(tmp_path: Path) -> None:
+    table = trials.read(written(tmp_path, [HEAD, ("a", "b", 1)]))
+    with pytest.raises(InputError, match="every label is 1"):
+        verified(table, [0.5])
+
+
+def test_the_command_measures_what_the_pairs_step_measured(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The test pairs as a list give the EER and accuracy that `siamese evaluate` found, and the log tells of each."""
+    catalog = pd.read_parquet(workspace / "artifacts/catalog.parquet").set_index("image_id").path
+    pairs = pd.read_parquet(workspace / "artifacts/pairs.parquet").query("split == 'test'")
+    rows = zip(pairs.anchor_id.map(catalog), pairs.other_id.map(catalog), pairs.label, strict=True)
+    listed, log = written(tmp_path, [HEAD, *rows]), tmp_path / "log.csv"
+    with working_folder(workspace):
+        assert cli.run(["trials", str(listed), "--json", "--log", str(log)]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert cli.run(["trials", str(listed), "--log", str(log), "-o", str(tmp_path / "made.json")]) == 0
+        expected = json.loads(Path("metrics.json").read_text())["test"]
+    measured = found["verification"]["different"]
+    for metric in ("eer", "auc", "accuracy"):
+        assert measured[metric] == pytest.approx(expected[metric], abs=1e-4), metric
+    assert json.loads((tmp_path / "made.json").read_text()) == found
+    logged = pd.read_csv(log)
+    assert logged.sha256.tolist() == [found["sha256"]] * 2
+    assert logged.weights.tolist() == [found["weights"]] * 2
+    assert logged.figures.tolist() == [f"eer of different {measured['eer']:.4f}"] * 2
+
+
+def test_the_command_tells_what_it_cannot_do(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = written(tmp_path, [HEAD, ("nobody/1.png", "nobody/2.png", 1), ("nobody/1.png", "nobody/3.png", 0)])
+    with working_folder(workspace):
+        assert cli.run(["trials", str(listed)]) == 2
+        assert "nobody/1.png: can't be read" in capsys.readouterr().err
+        assert cli.run(["trials", str(listed), "--fuse", "worst"]) == 2
+        assert "--fuse worst: must be mean or best" in capsys.readouterr().err
