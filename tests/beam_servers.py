@@ -15,54 +15,62 @@ from typing import Any
 
 from storage_servers import free_port, wait_for
 
-UMASK = 0o027  # of the pool and its workers: what they write is known by its mode
+JOB_SERVER = ("apache_beam.runners.portability.local_job_service_main", "--port")
+WORKER_POOL = ("apache_beam.runners.worker.worker_pool_main", "--service_port")
+UMASK = 0o027  # of workers: what they write is known by its mode
 
 
-class BeamServers:
-    """A job server, and a pool that starts workers for it; both of the loopback interface, their logs in `folder`."""
+class BeamServer:
+    """One of the two, on a free port.
 
-    def __init__(self, folder: Path) -> None:
-        self.job_port, self._pool_port = free_port(), free_port()
-        self.folder = folder
-        self._environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        runners = "apache_beam.runners"
-        self.job_server = self._start(f"{runners}.portability.local_job_service_main", "--port", str(self.job_port))
-        self._pool = self._start(f"{runners}.worker.worker_pool_main", "--service_port", str(self._pool_port))
-        for port, process in ((self.job_port, self.job_server), (self._pool_port, self._pool)):
-            wait_for(port, process, deadline=time.monotonic() + 120)
+    Args:
+        program: `JOB_SERVER` or `WORKER_POOL`.
+        folder: its working folder; its log, too.
+        environment: further environment variables of its process.
+    """
 
-    def options(self) -> dict[str, Any]:
-        """Of `preprocess.runner_options`."""
-        return {
-            "job_endpoint": f"localhost:{self.job_port}",
-            "environment_type": "EXTERNAL",
-            "environment_config": f"localhost:{self._pool_port}",
-            "temp_location": str(self.folder / "temporary"),
-        }
-
-    def stop(self) -> None:
-        self.job_server.kill()
-        self._pool.send_signal(signal.SIGINT)  # upon which it ends its workers, too
-        for process in (self.job_server, self._pool):
-            process.wait()
-
-    def _start(self, module: str, *options: str) -> subprocess.Popen:
-        with (self.folder / f"{module}.log").open("w") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", module, *options],
-                cwd=self.folder,
-                env=self._environment,
+    def __init__(self, program: tuple[str, str], folder: Path, **environment: str) -> None:
+        module, option = program
+        self.port = free_port()
+        self.log = folder / f"{module}.log"
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # the pool starts workers by `python`
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, option, str(self.port)],
+                cwd=folder,
+                env=os.environ | {"PATH": path} | environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 umask=UMASK,
             )
+        wait_for(self.port, self.process, deadline=time.monotonic() + 120)
+
+    @property
+    def address(self) -> str:
+        return f"localhost:{self.port}"
+
+    def stop(self) -> None:
+        """SIGINT: upon which a pool ends its workers."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait()
 
 
 @contextmanager
-def beam_servers(folder: Path) -> Iterator[BeamServers]:
-    """Both, until the block ends."""
-    servers = BeamServers(folder)
+def beam_server(program: tuple[str, str], folder: Path, **environment: str) -> Iterator[BeamServer]:
+    """It, until the block ends."""
+    folder.mkdir(exist_ok=True)
+    server = BeamServer(program, folder, **environment)
     try:
-        yield servers
+        yield server
     finally:
-        servers.stop()
+        server.stop()
+
+
+def options(jobs: BeamServer, workers: BeamServer, temporary: Path) -> dict[str, Any]:
+    """Of `preprocess.runner_options`, for PortableRunner."""
+    return {
+        "job_endpoint": jobs.address,
+        "environment_type": "EXTERNAL",
+        "environment_config": workers.address,
+        "temp_location": str(temporary),
+    }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ import pandas as pd
 import pytest
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2 as beam_api
-from beam_servers import UMASK, BeamServers, beam_servers
+from beam_servers import JOB_SERVER, UMASK, WORKER_POOL, BeamServer, beam_server, options
 from cataloged import MAX_PIXELS, catalog_of, contents, params, picture, run, some_files
 from dataflow_server import DataflowServer
 from ruamel.yaml import YAML
@@ -30,12 +34,14 @@ CLOUD = {"project": "my-project", "region": "europe-west4", "temp_location": "gs
 
 @dataclass(frozen=True)
 class Sent:
-    """A job as it was sent: the folder of what was staged, the catalog, the request's method and path, its content."""
+    """A job as it was sent: the folder of what was staged, the catalog, the request's method and path, its content; and
+    what was said meanwhile."""
 
     staged: Path
     catalog: pd.DataFrame
     request: str
     job: dict[str, Any]
+    said: str
 
     @cached_property
     def pipeline(self) -> beam_api.Pipeline:
@@ -77,14 +83,13 @@ def documented(runner: str) -> dict[str, Any]:
 
 
 def test_runner_options_reach_beam() -> None:
-    options = runners.pipeline_options(
-        params(runner="DataflowRunner", **CLOUD, num_workers=3, experiments=["a", "b"])
-    ).get_all_options()
-    assert (options["project"], options["num_workers"], options["experiments"]) == ("my-project", 3, ["a", "b"])
+    wanted = params(runner="DataflowRunner", **CLOUD, num_workers=3, experiments=["a", "b"])
+    read = runners.pipeline_options(wanted).get_all_options()
+    assert (read["project"], read["num_workers"], read["experiments"]) == ("my-project", 3, ["a", "b"])
 
 
 @pytest.mark.parametrize(
-    ("runner", "options", "message"),
+    ("runner", "given", "message"),
     [
         (
             "DataflowRunner",
@@ -106,10 +111,10 @@ def test_runner_options_reach_beam() -> None:
     ],
 )
 def test_what_is_wrong_with_a_runners_options_is_said_in_one_line(
-    runner: str, options: dict[str, Any], message: str
+    runner: str, given: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message) as refused:
-        runners.pipeline_options(params(runner=runner, **options))
+        runners.pipeline_options(params(runner=runner, **given))
     assert "\n" not in str(refused.value)
 
 
@@ -134,19 +139,25 @@ def test_workers_elsewhere_reach_a_mounted_bucket_by_its_name() -> None:
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BeamServers]:
-    with beam_servers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BeamServer]:
+    with beam_server(JOB_SERVER, tmp_path_factory.mktemp("jobs")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def both(servers: BeamServers, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BeamServer]:
+    with beam_server(WORKER_POOL, tmp_path_factory.mktemp("workers")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def both(jobs: BeamServer, workers: BeamServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eleven images of all accepted kinds, standardised, four a file: `here` by DirectRunner, `there` by other
     processes."""
     folder = catalog_of(tmp_path_factory.mktemp("both"), some_files())
     run(folder, params(standardise=True, per_shard=4), out="here")
-    elsewhere = params(standardise=True, per_shard=4, runner="PortableRunner", **servers.options())
-    run(folder, elsewhere, out="there")
+    elsewhere = options(jobs, workers, folder / "temporary")
+    run(folder, params(standardise=True, per_shard=4, runner="PortableRunner", **elsewhere), out="there")
     return folder
 
 
@@ -159,32 +170,67 @@ def test_workers_in_other_processes_write_the_same_bytes(both: Path) -> None:
 
 def test_it_was_the_workers_that_wrote(both: Path) -> None:
     """Their mask of permissions isn't ours: a file of ours may be read by all, one of theirs may not."""
-    ours, theirs = (
-        {file.stat().st_mode & 0o777 for file in (both / out / "images").iterdir()} for out in ("here", "there")
-    )
+    files = [(both / out / "images").iterdir() for out in ("here", "there")]
+    ours, theirs = ({file.stat().st_mode & 0o777 for file in those} for those in files)
     assert theirs == {0o666 & ~UMASK}
     assert ours != theirs
 
 
-def test_a_job_leaves_nothing_in_its_temporary_folder(both: Path, servers: BeamServers) -> None:
-    assert list((servers.folder / "temporary").iterdir()) == []
+def test_a_job_leaves_nothing_in_its_temporary_folder(both: Path) -> None:
+    assert list((both / "temporary").iterdir()) == []
+
+
+def test_the_servers_are_the_documented_ones() -> None:
+    for (module, option), port in ((JOB_SERVER, 8099), (WORKER_POOL, 50000)):
+        assert f"\npython -m {module} {option} {port} &\n" in section("## PortableRunner")
+    shown = documented("PortableRunner")
+    assert set(shown) == {"job_endpoint", "environment_type", "environment_config", "temp_location"}
+    assert shown["environment_type"] == "EXTERNAL"
 
 
 def test_what_a_worker_finds_wrong_is_the_same_one_line(
-    servers: BeamServers, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    jobs: BeamServer, workers: BeamServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """By the command line: exit code 2, one line beside the progress, and nothing half written."""
     folder = catalog_of(tmp_path, {f"{seed}.jpg": (picture(seed), "train") for seed in range(3)})
     (folder / "data/1.jpg").write_bytes(picture(7))
-    options = ", ".join(f"{name}: '{value}'" for name, value in servers.options().items())
-    settings = ["preprocess.runner=PortableRunner", f"preprocess.runner_options={{{options}}}"]
+    given = options(jobs, workers, tmp_path / "temporary")
+    settings = ["preprocess.runner=PortableRunner", *(f"preprocess.runner_options.{key}={given[key]}" for key in given)]
     command = ["preprocess", "--data", f"{folder}/data", "--catalog", f"{folder}/catalog.parquet"]
     command += ["--images", f"{folder}/images", "--transform", f"{folder}/transform"]
     assert cli.run([*command, *(word for setting in settings for word in ("-S", setting))]) == ExitCode.WRONG_INPUT
     said = [line for line in capfd.readouterr().err.splitlines() if line and "preprocessing images" not in line]
     reason = "changed since the catalog was made: run `siamese catalog` again"
     assert said == [f"siamese: {folder}/data/1.jpg: {reason}"]
-    assert {file.name for file in folder.iterdir()} == {"data", "catalog.parquet"}
+    assert {file.name for file in folder.iterdir()} == {"data", "catalog.parquet", "temporary"}
+
+
+def test_a_job_server_that_is_lost_is_told(workers: BeamServer, tmp_path: Path) -> None:
+    """Killed while a worker reads an image, which here is a pipe that nobody has closed yet."""
+    folder = catalog_of(tmp_path, {f"{seed}.jpg": (picture(seed), "train") for seed in range(2)})
+    (folder / "data/1.jpg").unlink()
+    os.mkfifo(folder / "data/1.jpg")
+    with beam_server(JOB_SERVER, tmp_path / "jobs") as lost:
+
+        def kill() -> None:
+            with (folder / "data/1.jpg").open("wb"):  # which waits for the worker
+                lost.process.kill()
+                lost.process.wait()
+
+        killer = threading.Thread(target=kill, daemon=True)
+        killer.start()
+        with pytest.raises(InputError, match=r"^preprocess\.runner PortableRunner: the job server was lost \(.+\): "):
+            run(folder, params(runner="PortableRunner", **options(lost, workers, tmp_path / "temporary")))
+        killer.join()
+
+
+def test_workers_without_the_library_are_told(jobs: BeamServer, tmp_path: Path) -> None:
+    (tmp_path / "siamese.py").write_text("raise ModuleNotFoundError(\"No module named 'siamese'\")")
+    folder = catalog_of(tmp_path, {"0.jpg": (picture(0), "train")})
+    with beam_server(WORKER_POOL, tmp_path / "bare", PYTHONPATH=str(tmp_path)) as bare:
+        wanted = params(runner="PortableRunner", **options(jobs, bare, tmp_path / "temporary"))
+        with pytest.raises(InputError, match=r"^preprocess\.runner PortableRunner: siamese isn't installed where "):
+            run(folder, wanted)
 
 
 @pytest.fixture(scope="module")
@@ -199,12 +245,13 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Sent:
     with DataflowServer() as server:
         here = {"dataflow_endpoint": server.address, "no_auth": True}
         here |= {"temp_location": str(folder / "temporary"), "staging_location": str(folder / "staged")}
-        options = documented("DataflowRunner") | here | {"extra_packages": [str(folder / "own-1.0.tar.gz")]}
-        wanted = params(standardise=True, runner="DataflowRunner", **options)
+        given = documented("DataflowRunner") | here | {"extra_packages": [str(folder / "own-1.0.tar.gz")]}
+        wanted = params(standardise=True, runner="DataflowRunner", **given)
         outputs = bucket / "run/images", bucket / "run/transform"
-        preprocess.run_pipeline(bucket / "data", shards, training, *outputs, wanted, MAX_PIXELS)
+        with redirect_stderr(StringIO()) as said:
+            preprocess.run_pipeline(bucket / "data", shards, training, *outputs, wanted, MAX_PIXELS)
     [(request, job)] = server.requests
-    return Sent(folder / "staged", catalog, request, job)
+    return Sent(folder / "staged", catalog, request, job, said.getvalue())
 
 
 def test_the_options_reach_the_job(sent: Sent) -> None:
@@ -221,6 +268,11 @@ def test_the_options_reach_the_job(sent: Sent) -> None:
     assert environment["sdkPipelineOptions"]["options"]["region"] == "europe-west4"
     assert (sent.staged / "own-1.0.tar.gz").exists()
     assert "own-1.0.tar.gz" in {package["name"] for package in pool["packages"]}
+
+
+def test_where_to_watch_the_job_is_said_and_nothing_else(sent: Sent) -> None:
+    [line] = sent.said.splitlines()
+    assert line.endswith("https://console.cloud.google.com/dataflow/jobs/europe-west4/job-1?project=my-project")
 
 
 def test_the_stages_are_the_documented_ones(sent: Sent) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from siamese.errors import InputError, in_one_line, reason_of
 from siamese.params import PreprocessParams
+from siamese.progress import say
 
 LOCAL = "DirectRunner"
 REQUIRED_OPTIONS: dict[str, dict[str, str]] = {
@@ -30,6 +31,7 @@ REQUIRED_OPTIONS: dict[str, dict[str, str]] = {
 _EVERYWHERE = {"temp_location": "a folder that its workers reach"}  # but here
 _ANSWERS_WITHIN = 60  # seconds, unless the option job_server_timeout says otherwise
 _A_WEEK = 7 * 24 * 3600
+_SUBMITTER = "apache_beam.runners.dataflow.internal.apiclient"
 _INSTALLED = ("siamese", "tensorflow", "tensorflow_transform", "tfx_bsl", "PIL", "google_crc32c")  # where workers run
 
 
@@ -141,7 +143,7 @@ def explained(params: PreprocessParams) -> Iterator[None]:
         InputError: a worker raised one, can't import what it needs, or is lost; an option isn't allowed.
     """
     try:
-        with _quiet(params):
+        with _quiet():
             yield
     except InputError:
         raise
@@ -186,17 +188,25 @@ def _is_lost(error: Exception) -> bool:
 
 
 @contextmanager
-def _quiet(params: PreprocessParams) -> Iterator[None]:
-    """Beam and TensorFlow Transform warn of what is no concern here, and log errors that they raise too. Dataflow alone
-    has something to say: where to watch the job."""
-    loggers = [logging.getLogger(name) for name in ("apache_beam", "absl", "tensorflow", "root")]
+def _quiet() -> Iterator[None]:
+    """Beam and TensorFlow Transform warn of what is no concern here, and log errors that they raise too. What is said
+    still: where to watch a job of Dataflow."""
+    loggers = [logging.getLogger(name) for name in ("apache_beam", "absl", "tensorflow", "root", _SUBMITTER)]
     levels, handlers = [logger.level for logger in loggers], logging.getLogger().handlers[:]
-    if params.runner != "DataflowRunner":
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    loggers[-1].setLevel(logging.INFO)
+    loggers[-1].addHandler(watching := _WhereToWatch())
     try:
         yield
     finally:
+        loggers[-1].removeHandler(watching)
         logging.getLogger().handlers[:] = handlers  # Beam adds one
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+class _WhereToWatch(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        if "https://console." in record.getMessage():
+            say(record.getMessage())
