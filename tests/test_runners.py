@@ -22,6 +22,7 @@ from apache_beam.portability.api import beam_runner_api_pb2 as beam_api
 from beam_servers import JOB_SERVER, UMASK, WORKER_POOL, BeamServer, beam_server, options
 from cataloged import MAX_PIXELS, catalog_of, contents, params, picture, run, some_files
 from dataflow_server import DataflowServer
+from google.cloud.dataflow import JobType
 from ruamel.yaml import YAML
 from storage_servers import free_port
 
@@ -256,7 +257,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Sent:
 
 def test_the_options_reach_the_job(sent: Sent) -> None:
     assert sent.request == "POST /v1b3/projects/my-project/locations/europe-west4/jobs"
-    assert sent.job["type"] == "JOB_TYPE_BATCH"
+    assert sent.job["type"] == JobType.JOB_TYPE_BATCH
     environment = sent.job["environment"]
     assert environment["serviceAccountEmail"] == "siamese@my-project.iam.gserviceaccount.com"
     [pool] = environment["workerPools"]
@@ -309,8 +310,10 @@ def test_all_that_a_job_carries_is_understood_by_a_fresh_process(sent: Sent, tmp
         "from apache_beam.portability.api import beam_runner_api_pb2 as api\n"
         "pipeline = api.Pipeline.FromString(open(sys.argv[1], 'rb').read())\n"
         "for one in pipeline.components.transforms.values():\n"
-        "    if one.spec.urn == 'beam:transform:pardo:v1':\n"
-        "        pickler.loads(api.ParDoPayload.FromString(one.spec.payload).do_fn.payload)\n"
+        "    is_function = one.spec.urn == 'beam:transform:pardo:v1'\n"
+        "    does = api.ParDoPayload.FromString(one.spec.payload).do_fn if is_function else None\n"
+        "    if does and does.payload:\n"
+        "        pickler.loads(does.payload)\n"
         "        print(one.unique_name)\n"
         "assert 'siamese.preprocess' in sys.modules and 'cataloged' not in sys.modules\n"
     )

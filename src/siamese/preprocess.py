@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from siamese import images, runners, stored
+from siamese import function_names, images, runners, stored
 from siamese.backend import tensorflow
 from siamese.errors import InputError
 from siamese.files import existing, unwritable, whole_folder
@@ -90,6 +90,7 @@ def run(
             run_pipeline(data_folder, shards, training, images_beside, transform_beside, params, max_pixels)
         # TensorFlow reads no model by it, and its random number would make the same transform another one for DVC.
         (transform_beside / "transform_fn/fingerprint.pb").unlink(missing_ok=True)
+        function_names.settle(transform_beside / "transform_fn/saved_model.pb")
         if stored.count(images_beside) != len(catalog):
             raise RuntimeError(f"{params.runner} didn't write the {len(catalog)} images of {catalog_file}")
     say(f"{len(catalog)} images preprocessed in {time.monotonic() - began:.0f} s")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import logging
 import re
+import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, redirect_stderr, suppress
@@ -121,7 +123,10 @@ def scratch(params: PreprocessParams) -> Iterator[str]:
         yield folder
     finally:
         with suppress(Exception):  # a worker that isn't told yet may write there still
-            FileSystems.delete([f"{folder}/"])
+            if FileSystems.get_scheme(folder):
+                FileSystems.delete([f"{folder}/"])
+            else:
+                shutil.rmtree(folder)  # Beam's local file system deletes no folder
 
 
 def finish(pipeline: Any) -> None:
@@ -145,8 +150,6 @@ def explained(params: PreprocessParams) -> Iterator[None]:
     try:
         with _quiet():
             yield
-    except InputError:
-        raise
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         said = re.search(r"InputError: (.+?)(?: \[while running|$)", text, re.MULTILINE)
@@ -197,13 +200,21 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(logging.CRITICAL)
     loggers[-1].setLevel(logging.INFO)
     loggers[-1].addHandler(watching := _WhereToWatch())
+    said_of_threads = threading.excepthook
+    threading.excepthook = lambda died: _is_reader(died.thread) or said_of_threads(died)
     try:
         yield
     finally:
+        threading.excepthook = said_of_threads
         loggers[-1].removeHandler(watching)
         logging.getLogger().handlers[:] = handlers  # Beam adds one
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _is_reader(thread: threading.Thread | None) -> bool:
+    """Whether it is the thread of PortableRunner that fails together with the job server, which is raised anyway."""
+    return thread is not None and thread.name == "wait_until_finish_read"
 
 
 class _WhereToWatch(logging.Handler):
