@@ -2,7 +2,7 @@
 
 An element of the Beam pipeline is a whole file of the output: a worker reads its images, transforms them as one batch
 and writes the file. No pixel is shuffled, so memory follows the size of a file, not the number of images. Which images
-belong to which file stands in a file, too: the job says where, and has the same size for any number of images.
+belong to which file stands in a file, too: the job says where, and stays small for any number of images.
 """
 
 from __future__ import annotations
