@@ -237,6 +237,25 @@ def test_workers_without_the_library_are_told(jobs: BeamServer, tmp_path: Path) 
             run(folder, wanted)
 
 
+@pytest.mark.slow
+def test_sparks_executors_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Java is, and `pip install --no-deps pyspark==4.2.0 py4j beam-pyspark-runner` was done: Spark's local mode,
+    by a runner of others that needs no job server and can't analyse."""
+    spark = pytest.importorskip("beam_pyspark_runner.pyspark_runner")
+    monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", "--master local[2] --conf spark.ui.enabled=false pyspark-shell")
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+    monkeypatch.chdir(tmp_path)
+    folder = catalog_of(tmp_path, some_files())
+    run(folder, params(per_shard=4), out="here")
+    monkeypatch.setattr(runners, "runner", lambda _: spark.PySparkRunner())
+    wanted = params(
+        per_shard=4, runner="SparkRunner", spark_master_url="local[2]", temp_location=str(tmp_path / "temporary")
+    )
+    run(folder, wanted, out="there")
+    assert contents(folder / "here") == contents(folder / "there")
+
+
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory: pytest.TempPathFactory) -> Sent:
     """What Beam's own client sends to Dataflow for the options that docs/beam.md shows, and what it stages."""
