@@ -75,6 +75,8 @@ def test_a_key_of_another_section_is_found() -> None:
         ("evaluate.threshold=far=2", "must be eer, far=RATE"),
         ("evaluate.threshold=[1]", "must be eer, far=RATE"),
         ("preprocess.runner=Spark", "'DirectRunner'"),
+        ("preprocess.images_per_shard=4097", "= 4097 is not allowed: must be auto or a whole number from 1 to 4096"),
+        ("preprocess.images_per_shard=many", "= 'many' is not allowed: must be auto or a whole number from 1 to 4096"),
         ("preprocess.runner_options={a: {b: 1}}", "must be a text, a number"),
         ("preprocess.standardise=1", "must be true or false"),
         ("train=3", "train = 3 is not allowed: must be a section"),

@@ -7,75 +7,18 @@ import subprocess
 import sys
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from cataloged import MAX_PIXELS, catalog_of, contents, params, picture, run, some_files
 from PIL import Image
 
 from siamese import images, preprocess, stored
 from siamese.errors import InputError
-from siamese.params import PreprocessParams
 from siamese.shapes import IMAGE_SHAPE
 from siamese.stored import StoredImages
 from siamese.transform import Transform
-
-MAX_PIXELS = 10**6
-SPLITS = ["train", "train", "test", "train", "validation"]
-
-
-def params(
-    *, standardise: bool = False, per_shard: int = 5, runner: str = "DirectRunner", **options: Any
-) -> PreprocessParams:
-    return PreprocessParams.model_validate(
-        {"standardise": standardise, "images_per_shard": per_shard, "runner": runner, "runner_options": options}
-    )
-
-
-def picture(seed: int, size: tuple[int, int] = (160, 120), file_format: str = "JPEG", mode: str = "RGB") -> bytes:
-    """A smooth random picture: a few random colours, enlarged. So light that six fill a sum of 32 bits."""
-    colours = np.random.default_rng(seed).integers(128, 256, size=(6, 8, 3), dtype=np.uint8)
-    file = BytesIO()
-    Image.fromarray(colours).resize(size, Image.Resampling.BICUBIC).convert(mode).save(file, file_format)
-    return file.getvalue()
-
-
-def catalog_of(folder: Path, files: dict[str, tuple[bytes, str]]) -> Path:
-    """Writes the files (name to bytes and split) and a catalog of them."""
-    rows = []
-    for name, (data, split) in files.items():
-        (folder / "data" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "data" / name).write_bytes(data)
-        with Image.open(folder / "data" / name) as image:
-            rows.append((hashlib.sha256(data).hexdigest(), name, split, *image.size))
-    pd.DataFrame(rows, columns=["image_id", "path", "split", "width", "height"]).to_parquet(folder / "catalog.parquet")
-    return folder
-
-
-def run(folder: Path, wanted: PreprocessParams, out: str = "out") -> Path:
-    preprocess.run(
-        folder / "data",
-        folder / "catalog.parquet",
-        folder / out / "images",
-        folder / out / "transform",
-        wanted,
-        MAX_PIXELS,
-    )
-    return folder / out
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
-def some_files() -> dict[str, tuple[bytes, str]]:
-    files = {f"a/{seed}.jpg": (picture(seed), SPLITS[seed % 5]) for seed in range(8)}
-    files["b/exact size.png"] = (picture(20, IMAGE_SHAPE[:2], "PNG"), "train")
-    files["b/grey ü.PNG"] = (picture(21, (90, 250), "PNG", "L"), "test")
-    files["b/palette.bmp"] = (picture(22, (64, 64), "BMP", "P"), "train")
-    return files
-
 
 OLDER = ["images/part-older.tfrecord", "transform/transform_fn"]
 
@@ -221,6 +164,32 @@ def test_a_file_that_is_no_catalog_is_named(tmp_path: Path) -> None:
         run(tmp_path, params())
 
 
+@pytest.mark.parametrize(
+    ("images", "in_a_file", "files"),
+    [
+        (1, 256, 1),
+        (500, 256, 2),
+        (5000, 256, 20),  # 64 files would hold 79
+        (16_384, 256, 64),
+        (16_385, 257, 64),  # 63 of 257 and one of 194
+        (100_000, 1563, 64),
+        (1_000_000, 4096, 245),  # 64 files would hold 15,625
+    ],
+)
+def test_how_many_files_there_are_follows_how_many_images(images: int, in_a_file: int, files: int) -> None:
+    assert preprocess.images_a_file(images) == in_a_file
+    assert len(preprocess.plan_shards(frame(images), in_a_file)) == files
+
+
+def test_images_per_shard_auto_is_what_the_number_of_images_says(tmp_path: Path) -> None:
+    """257 images, all the same picture but for its last bytes: a file of 256 and one of 1."""
+    jpeg = picture(0, (8, 8))
+    many = {f"{number}.jpg": (jpeg + number.to_bytes(2, "big"), "train") for number in range(257)}
+    out = run(catalog_of(tmp_path, many), params(per_shard="auto"))
+    sizes = [file.stat().st_size for file in sorted((out / "images").iterdir())]
+    assert [size // stored.RECORD.itemsize for size in sizes] == [256, 1]
+
+
 def frame(count: int, side: int = 10) -> pd.DataFrame:
     order = np.random.default_rng(0).permutation(count)
     rows = [(f"{number:064}", f"{number}.png", side, side) for number in order]
@@ -245,55 +214,3 @@ def test_a_file_stays_below_what_a_worker_can_hold() -> None:
     assert [len(shard.paths) for shard in preprocess.plan_shards(frame(3, 10_000), 100)] == [1, 1, 1]
     assert [len(shard.paths) for shard in preprocess.plan_shards(frame(9, 6000), 100)] == [4, 4, 1]
     assert [len(shard.paths) for shard in preprocess.plan_shards(frame(5000), 100_000)] == [4096, 904]
-
-
-def test_runner_options_reach_beam() -> None:
-    options = preprocess.pipeline_options(
-        params(
-            runner="DataflowRunner",
-            project="p",
-            region="r",
-            temp_location="gs://b/t",
-            num_workers=3,
-            experiments=["a", "b"],
-        )
-    ).get_all_options()
-    assert (options["project"], options["num_workers"], options["experiments"]) == ("p", 3, ["a", "b"])
-
-
-@pytest.mark.parametrize(
-    ("runner", "options", "message"),
-    [
-        (
-            "DataflowRunner",
-            {"projet": "p"},
-            r"^preprocess\.runner_options: Beam has no option projet; nearest: project$",
-        ),
-        (
-            "DirectRunner",
-            {"direct_num_workers": "many"},
-            r"^preprocess\.runner_options: .*direct_num_workers: invalid int",
-        ),
-        ("DirectRunner", {"xyz": 1}, r"^preprocess\.runner_options: Beam has no option xyz$"),
-        ("DataflowRunner", {"region": "r"}, r"^preprocess\.runner DataflowRunner needs .*\.project: "),
-        ("FlinkRunner", {}, r"^preprocess\.runner FlinkRunner needs preprocess\.runner_options\.flink_master: "),
-        ("SparkRunner", {"temp_location": "/t"}, r"^preprocess\.runner SparkRunner needs .*\.spark_master_url: "),
-        ("FlinkRunner", {"flink_master": "localhost:1"}, r"^preprocess\.runner FlinkRunner needs .*\.temp_location: "),
-    ],
-)
-def test_what_is_wrong_with_a_runners_options_is_said_in_one_line(
-    runner: str, options: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(InputError, match=message) as refused:
-        preprocess.pipeline_options(params(runner=runner, **options))
-    assert "\n" not in str(refused.value)
-
-
-def test_a_cloud_runner_is_not_sent_to_folders_of_this_machine(one_bad: Path) -> None:
-    with pytest.raises(InputError, match=r"data: DataflowRunner's workers can't reach it: use folders in a bucket"):
-        run(one_bad, params(runner="DataflowRunner", project="p", region="r", temp_location="gs://bucket/t"))
-
-
-def test_workers_elsewhere_reach_a_mounted_bucket_by_its_name() -> None:
-    assert preprocess._uri(Path("/gcs/bucket/run/images")) == "gs://bucket/run/images"
-    assert preprocess._uri(Path("/mnt/gcs/images")) == "/mnt/gcs/images"

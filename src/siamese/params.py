@@ -68,8 +68,8 @@ class PreprocessParams(Section):
     """Section `preprocess`: the transform graph's one choice, and the engine that applies it."""
 
     standardise: bool
-    images_per_shard: int = Field(ge=1, le=4096)
-    runner: Literal["DirectRunner", "DataflowRunner", "FlinkRunner", "SparkRunner"]
+    images_per_shard: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"]
+    runner: Literal["DirectRunner", "PortableRunner", "DataflowRunner", "FlinkRunner", "SparkRunner"]
     runner_options: dict[str, str | int | float | bool | list[str]]
 
 
@@ -433,6 +433,8 @@ def _allowed(found: Any) -> str:
     }
     if found["loc"][:2] == ("preprocess", "runner_options"):
         return "must be a text, a number, true or false, or a list of texts"
+    if found["loc"][:2] == ("preprocess", "images_per_shard"):
+        return "must be auto or a whole number from 1 to 4096"
     if found["loc"][-1:] in (("str",), ("float",)):
         return "must be eer, far=RATE with a rate between 0 and 1, or a score from 0 to 1"
     return texts.get(kind, _flat(found["msg"]))

@@ -1,25 +1,22 @@
 """Step `preprocess`: every unique image of the catalog to stored pixels, once, and the transform graph that made them.
 
 An element of the Beam pipeline is a whole file of the output: a worker reads its images, transforms them as one batch
-and writes the file. No pixel is shuffled, so memory follows the size of a file, not the number of images.
+and writes the file. No pixel is shuffled, so memory follows the size of a file, not the number of images. Which images
+belong to which file stands in a file, too: the job says where, and stays small for any number of images.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import logging
-import re
-import tempfile
+import json
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +24,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from siamese import images, stored
+from siamese import function_names, images, runners, stored
 from siamese.backend import tensorflow
 from siamese.errors import InputError
 from siamese.files import existing, unwritable, whole_folder
@@ -38,14 +35,9 @@ from siamese.tables import read_table
 
 MOST_IMAGES = 4096  # in a file: TensorFlow Transform splits a batch of more than 200 MB of pixels (6,990 images)
 MOST_BYTES = 2**29  # of a file's images, were they all converted to uncompressed PNG: a worker holds them all at once
+FEWEST_IMAGES = 256  # a third of a second's work: less isn't worth handing to another worker
+FILES = 64  # from FEWEST_IMAGES to MOST_IMAGES an image file: so many cores find work
 ANALYSED_AT_ONCE = 256
-REQUIRED_OPTIONS: dict[str, dict[str, str]] = {
-    "DirectRunner": {},
-    "DataflowRunner": {"project": "the Google Cloud project", "region": "where to run"},
-    "FlinkRunner": {"flink_master": "the address of the cluster"},
-    "SparkRunner": {"spark_master_url": "the address of the cluster"},
-}
-
 _CATALOG_COLUMNS = ["image_id", "path", "split", "width", "height"]
 _IMAGE_ID, _SHARD, _PIXELS = "image_id", "shard", "pixels"
 _SCHEMA = pa.schema([(name, pa.large_list(pa.large_binary())) for name in ("encoded", _IMAGE_ID, _SHARD)])
@@ -60,6 +52,16 @@ class Shard:
     name: str
     image_ids: tuple[str, ...]
     paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """An element of the pipeline: a file's name, and where the plan says which images it is made of."""
+
+    name: str
+    plan: str
+    offset: int  # in bytes
+    length: int
 
 
 def run(
@@ -77,19 +79,27 @@ def run(
     """
     began = time.monotonic()
     catalog = _read_catalog(catalog_file)
-    shards = plan_shards(catalog, params.images_per_shard)
+    per_shard = images_a_file(len(catalog)) if params.images_per_shard == "auto" else params.images_per_shard
+    shards = plan_shards(catalog, per_shard)
     training = plan_shards(catalog[catalog["split"] == "train"], ANALYSED_AT_ONCE) if params.standardise else []
     with (
         whole_folder(images_folder, own=[stored.FILES]) as images_beside,
         whole_folder(transform_folder, own=["transform_fn", "transformed_metadata"]) as transform_beside,
     ):
         with _progress(images_beside, shards):
-            _run_pipeline(data_folder, shards, training, images_beside, transform_beside, params, max_pixels)
+            run_pipeline(data_folder, shards, training, images_beside, transform_beside, params, max_pixels)
         # TensorFlow reads no model by it, and its random number would make the same transform another one for DVC.
         (transform_beside / "transform_fn/fingerprint.pb").unlink(missing_ok=True)
+        function_names.settle(transform_beside / "transform_fn/saved_model.pb")
         if stored.count(images_beside) != len(catalog):
             raise RuntimeError(f"{params.runner} didn't write the {len(catalog)} images of {catalog_file}")
     say(f"{len(catalog)} images preprocessed in {time.monotonic() - began:.0f} s")
+
+
+def images_a_file(images: int) -> int:
+    """How many of so many images go into a file, where the parameter says `auto`: `FILES` files, as far as none then
+    holds fewer than `FEWEST_IMAGES` or more than `MOST_IMAGES`."""
+    return min(max(-(-images // FILES), FEWEST_IMAGES), MOST_IMAGES)
 
 
 def plan_shards(catalog: pd.DataFrame, images_per_shard: int) -> list[Shard]:
@@ -115,37 +125,6 @@ def plan_shards(catalog: pd.DataFrame, images_per_shard: int) -> list[Shard]:
     ]
 
 
-def pipeline_options(params: PreprocessParams) -> Any:
-    """Beam's options for `preprocess.runner` and `preprocess.runner_options`: apache_beam's PipelineOptions.
-
-    Raises:
-        InputError: an option that Beam doesn't know, a value of a wrong type, or no word of where a cluster is.
-    """
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    known: set[str] = set()
-    PipelineOptions([]).get_all_options(add_extra_args_fn=lambda parser: known.update(parser._option_string_actions))
-    options = params.runner_options
-    for name in options:
-        if f"--{name}" not in known:
-            nearest = [f"; nearest: {flag[2:]}" for flag in difflib.get_close_matches(f"--{name}", known, n=1)]
-            raise InputError(f"preprocess.runner_options: Beam has no option {name}{''.join(nearest)}")
-    required = REQUIRED_OPTIONS[params.runner]
-    if params.runner != "DirectRunner":
-        required = required | {"temp_location": "a folder that its workers reach"}
-    for name, meaning in required.items():
-        if name not in options:
-            raise InputError(f"preprocess.runner {params.runner} needs preprocess.runner_options.{name}: {meaning}")
-    said = StringIO()
-    try:
-        with redirect_stderr(said):
-            parsed = PipelineOptions.from_dictionary(dict(options))
-            parsed.get_all_options()
-    except SystemExit:
-        raise InputError(f"preprocess.runner_options: {said.getvalue().strip().splitlines()[-1]}") from None
-    return parsed
-
-
 def _read_catalog(catalog_file: Path) -> pd.DataFrame:
     catalog = read_table(existing(catalog_file, "siamese catalog"), _CATALOG_COLUMNS)
     if catalog.empty:
@@ -153,7 +132,7 @@ def _read_catalog(catalog_file: Path) -> pd.DataFrame:
     return catalog
 
 
-def _run_pipeline(
+def run_pipeline(
     data_folder: Path,
     shards: list[Shard],
     training: list[Shard],
@@ -162,47 +141,73 @@ def _run_pipeline(
     params: PreprocessParams,
     max_pixels: int,
 ) -> None:
-    """Applies the graph to `shards`; what it analyses, it analyses on `training`."""
+    """Applies the graph to `shards`; what it analyses, it analyses on `training`. The folders are there already.
+
+    Raises:
+        InputError: as `run`.
+    """
     tensorflow()
     import apache_beam as beam
     import tensorflow_transform.beam as tft_beam
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
     from tensorflow_metadata.proto.v0 import schema_pb2  # type: ignore[import-untyped]
     from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
 
     from siamese.transform import ENCODED, IMAGE, preprocessing_fn
 
-    local = params.runner == "DirectRunner"
-    options = pipeline_options(params)
-    if params.runner == "DataflowRunner":
-        for folder in (data_folder, images_folder, transform_folder):
-            if not folder.absolute().is_relative_to("/gcs"):
-                raise InputError(
-                    f"{folder}: DataflowRunner's workers can't reach it: use folders in a bucket, mounted under /gcs"
-                )
-    place = str if local else _uri
-    read = partial(_read, data_folder=place(data_folder.absolute()), max_pixels=max_pixels)
-    write = partial(_write, folder=place(images_folder.absolute()))
+    options = runners.pipeline_options(params)
+    runners.check(params, data_folder, images_folder, transform_folder)
+    data, images_there, transform_there = (
+        runners.uri(folder, params) for folder in (data_folder, images_folder, transform_folder)
+    )
+    read = partial(_read, data_folder=data, max_pixels=max_pixels)
     scalar = schema_pb2.TensorRepresentation(dense_tensor={"column_name": ENCODED, "shape": {}})
     config = TensorAdapterConfig(_SCHEMA, {ENCODED: scalar})
     analysis = tft_beam.AnalyzeDataset(partial(preprocessing_fn, standardise=params.standardise))
     to_pixels = tft_beam.TransformDataset(exclude_outputs=[IMAGE], output_record_batches=True)
-    quiet = _quiet() if local else nullcontext()  # elsewhere, Beam says where to watch the job
-    with tempfile.TemporaryDirectory() as here, quiet, _explained(data_folder, shards, max_pixels):
-        # Beam's own DirectRunner looks for Prism, a program in another language, and would download it.
-        runner = FnApiRunner() if local else params.runner
-        scratch = here if local else str(params.runner_options["temp_location"])
-        context = tft_beam.Context(temp_dir=scratch, passthrough_keys={_IMAGE_ID, _SHARD})
-        with beam.Pipeline(runner, options) as pipeline, context:
-            train = pipeline | "training files" >> beam.Create(training) | "read to analyse" >> beam.Map(read)
-            transform = (train, config) | analysis
-            _ = transform | tft_beam.WriteTransformFn(place(transform_folder.absolute()))
-            encoded = pipeline | "files" >> beam.Create(shards) | "read" >> beam.Map(read)
-            pixels, _ = ((encoded, config), transform) | to_pixels
-            _ = pixels | "write" >> beam.Map(write)
+    with (
+        _decodable(data_folder, shards, max_pixels),
+        runners.explained(params),
+        runners.scratch(params) as scratch,
+        tft_beam.Context(temp_dir=scratch, passthrough_keys={_IMAGE_ID, _SHARD}),
+    ):
+        pipeline = beam.Pipeline(runners.runner(params), options)
+        train = (
+            pipeline
+            | "training files" >> beam.Create(_to_plan(f"{scratch}/training", training))
+            | "read to analyse" >> beam.Map(read)
+        )
+        transform = (train, config) | "analyse" >> analysis
+        _ = transform | "write the transform" >> tft_beam.WriteTransformFn(transform_there)
+        encoded = pipeline | "files" >> beam.Create(_to_plan(f"{scratch}/files", shards)) | "read" >> beam.Map(read)
+        pixels, _ = ((encoded, config), transform) | "to pixels" >> to_pixels
+        _ = pixels | "write" >> beam.Map(partial(_write, folder=images_there))
+        runners.finish(pipeline)
 
 
-def _read(shard: Shard, *, data_folder: str, max_pixels: int) -> pa.RecordBatch:
+def _to_plan(plan: str, shards: list[Shard]) -> list[Planned]:
+    """Writes which images belong to which file where workers read it: a job that carried it would be too large."""
+    from apache_beam.io.filesystems import FileSystems
+
+    planned, offset = [], 0
+    with FileSystems.create(plan, compression_type="uncompressed") as file:
+        for shard in shards:
+            line = json.dumps([shard.image_ids, shard.paths]).encode()
+            file.write(line)
+            planned.append(Planned(shard.name, plan, offset, len(line)))
+            offset += len(line)
+    return planned
+
+
+def _from_plan(planned: Planned) -> Iterator[tuple[str, str]]:
+    """The image_id and the path of each image of a file."""
+    from apache_beam.io.filesystems import FileSystems
+
+    with FileSystems.open(planned.plan, compression_type="uncompressed") as file:
+        file.seek(planned.offset)
+        return zip(*json.loads(file.read(planned.length)), strict=True)
+
+
+def _read(planned: Planned, *, data_folder: str, max_pixels: int) -> pa.RecordBatch:
     """A file's images in canonical encoding, a row an image."""
     from apache_beam.io.filesystems import FileSystems
 
@@ -222,13 +227,13 @@ def _read(shard: Shard, *, data_folder: str, max_pixels: int) -> pa.RecordBatch:
             raise InputError(f"{path}: {reason}: run `siamese catalog` again") from None
 
     # A thread reads every fourth image: handing them out one by one costs more than reading a file that is cached.
-    pairs = list(zip(shard.image_ids, shard.paths, strict=True))
+    pairs = list(_from_plan(planned))
     encoded = [b""] * len(pairs)
     with ThreadPoolExecutor(_READERS) as pool:
         parts = pool.map(lambda first: [canonical(*pair) for pair in pairs[first::_READERS]], range(_READERS))
         for first, part in enumerate(parts):
             encoded[first::_READERS] = part
-    columns = encoded, [one.encode() for one in shard.image_ids], [shard.name.encode()] * len(encoded)
+    columns = encoded, [image_id.encode() for image_id, _ in pairs], [planned.name.encode()] * len(encoded)
     return pa.RecordBatch.from_arrays([_one_a_row(column) for column in columns], schema=_SCHEMA)
 
 
@@ -262,11 +267,6 @@ def _joined(column: pa.LargeListArray) -> memoryview:
     return memoryview(data)[bounds[0] : bounds[-1]]
 
 
-def _uri(path: Path) -> str:
-    """A path as workers elsewhere reach it: what Vertex AI and Kubeflow mount under /gcs lies in a bucket."""
-    return re.sub("^/gcs/", "gs://", path.as_posix())
-
-
 @contextmanager
 def _progress(images_folder: Path, shards: list[Shard]) -> Iterator[None]:
     """Shows how many files are done by looking for them: wherever the workers are, they need not report."""
@@ -294,16 +294,11 @@ def _progress(images_folder: Path, shards: list[Shard]) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(data_folder: Path, shards: list[Shard], max_pixels: int) -> Iterator[None]:
-    """Turns what Beam raises, a worker's traceback as one text, into the error that happened there."""
+def _decodable(data_folder: Path, shards: list[Shard], max_pixels: int) -> Iterator[None]:
+    """Names the image, when TensorFlow failed to decode one."""
     try:
         yield
     except Exception as error:
-        said = re.search(r"InputError: (.+?)(?: \[while running|$)", f"{type(error).__name__}: {error}", re.MULTILINE)
-        if said:
-            raise InputError(said[1]) from None
-        if "validations errors" in str(error):
-            raise InputError(f"preprocess.runner_options: {' '.join(str(error).split())}") from None
         if "apply the transformation" in str(error):
             _find_undecodable(data_folder, shards, max_pixels)
         raise
@@ -318,21 +313,6 @@ def _find_undecodable(data_folder: Path, shards: list[Shard], max_pixels: int) -
             tf.io.decode_jpeg(encoded)  # which reads PNG too
         except tf.errors.InvalidArgumentError as error:
             raise InputError(f"{path}: TensorFlow can't decode it ({_first_line(error)}): remove it") from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Beam and TensorFlow Transform warn of what is no concern here, and log errors that they raise too."""
-    loggers = [logging.getLogger(name) for name in ("apache_beam", "absl", "tensorflow", "root")]
-    levels, handlers = [logger.level for logger in loggers], logging.getLogger().handlers[:]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.getLogger().handlers[:] = handlers  # Beam adds one
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _first_line(error: Exception) -> str:

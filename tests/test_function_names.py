@@ -1,0 +1,41 @@
+"""Names of functions in a SavedModel: the same ones, whatever the process had traced before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from siamese import function_names
+
+
+def test_numbers_begin_at_0_for_each_name_in_the_order_in_which_they_were_given() -> None:
+    """By number, not by letters: 9 came before 10."""
+    names = ["__inference_f_10", "__inference_f_9", "while_body_77", "plain", "__inference_g_2_11"]
+    assert function_names.settled(names) == {
+        "__inference_f_9": "__inference_f_0",
+        "__inference_f_10": "__inference_f_1",
+        "while_body_77": "while_body_0",
+        "__inference_g_2_11": "__inference_g_2_0",
+    }
+
+
+def test_one_model_saved_twice_is_the_same_file_and_still_computes(tmp_path: Path) -> None:
+    """A loop that doubles x three times, saved again after the process has traced it anew: 2 x 2 x 2 x 5 = 40."""
+
+    def saved(folder: Path) -> bytes:
+        module = tf.Module()
+        module.eightfold = tf.function(
+            lambda x: tf.while_loop(lambda n, _: n < 3, lambda n, y: (n + 1, 2 * y), (0, x))[1],
+            input_signature=[tf.TensorSpec([], tf.float32, "x")],
+        )
+        tf.saved_model.save(module, str(folder), signatures=module.eightfold)
+        function_names.settle(folder / "saved_model.pb")
+        return (folder / "saved_model.pb").read_bytes()
+
+    assert saved(tmp_path / "first") == saved(tmp_path / "second")
+    loaded = tf.saved_model.load(str(tmp_path / "second"))
+    assert np.array_equal(loaded.eightfold(tf.constant(5.0)), 40.0)
+    [answer] = loaded.signatures["serving_default"](x=tf.constant(5.0)).values()
+    assert np.array_equal(answer, 40.0)
