@@ -178,6 +178,14 @@ class ServeParams(Section):
     seconds: AboveZero
 
 
+class IdentifyParams(Section):
+    """Section `identify`: who of a gallery an image shows."""
+
+    score: Literal["best", "mean"]
+    top: int = Field(ge=1)
+    far: OpenShare
+
+
 class DriftParams(Section):
     """Section `drift`."""
 
@@ -204,6 +212,7 @@ class Params(Section):
     registry: RegistryParams
     promote: PromoteParams
     serve: ServeParams
+    identify: IdentifyParams
     drift: DriftParams
 
 
