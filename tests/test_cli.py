@@ -18,7 +18,8 @@ from siamese.errors import ExitCode
 
 STEPS = ["sample", "catalog", "pairs", "preprocess", "train", "evaluate"]
 COMMANDS = [
-    *STEPS, "register", "promote", "rollback", "models", "lineage", "verify", "score", "calibrate", "serve", "drift",
+    *STEPS, "register", "promote", "rollback", "models", "lineage", "verify", "score", "calibrate",
+    "enroll", "identify", "watch", "gallery", "serve", "drift",
     "inspect", "summary", "metrics", "params", "changes", "sync",
 ]  # fmt: skip
 

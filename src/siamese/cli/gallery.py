@@ -1,4 +1,4 @@
-"""Many known identities: `enroll`, `identify`, `gallery list`, `gallery remove`."""
+"""Many known identities: `enroll`, `identify`, `watch`, `gallery list`, `gallery remove`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ held = typer.Typer(name="gallery", help="Look into a gallery, or take from it.",
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (enroll, identify):
+    for command in (enroll, identify, watch):
         app.command(rich_help_panel="A model in use")(command)
     held.command("list")(list_held)
     held.command()(remove)
@@ -89,6 +89,48 @@ def identify(
     found = command.identify(identifier, images, params.data.max_pixels)
     answer(found.as_dict(), str(found), as_json)
     return 0 if found.all_known else 1
+
+
+def watch(
+    gallery_file: GalleryFile,
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="A camera's index, rtsp://…, a video file, or a folder."),
+    ],
+    model: AnyModel = str(places.MODEL),
+    region: Annotated[
+        str | None,
+        typer.Option("--region", metavar="X,Y,W,H", help="Look at this place.", show_default="the whole frame"),
+    ] = None,
+    faces: Annotated[bool, typer.Option("--faces", help="Look at faces, which OpenCV finds.")] = False,
+    every: Annotated[int, typer.Option("--every", min=1, metavar="N", help="Look at each Nth frame.")] = 1,
+    realtime: Annotated[
+        bool, typer.Option("--realtime", help="Play a file at its own rate, and skip frames when behind.")
+    ] = False,
+    idle: Annotated[
+        float | None,
+        typer.Option("--idle", min=0, metavar="SECONDS", help="End when a folder gets nothing for so long."),
+    ] = None,
+    lines_file: Annotated[
+        Path | None, typer.Option("--jsonl", metavar="FILE", help="Append the lines here.", show_default="terminal")
+    ] = None,
+    video_file: Annotated[
+        Path | None, typer.Option("--video", metavar="FILE", help="Write the annotated video, .mp4 or .avi.")
+    ] = None,
+    window: Annotated[bool, typer.Option("--window/--headless", help="Show the annotated picture.")] = False,
+    score: Score = None,
+    top: Top = None,
+    far: Far = None,
+    threshold: GivenThreshold = None,
+    params_file: ParamsFile = None,
+    settings: Settings = None,
+) -> None:
+    """Tell who of a gallery is seen by a camera or in a video, a line of JSON a frame, until it ends or Ctrl-C."""
+    from siamese import watch as command
+
+    params = asked(params_file, settings, score, top, far)
+    wishes = command.Wishes(region, faces, lines_file, video_file, window, every, realtime, idle)
+    command.run(gallery_file, source, model, params.identify, threshold, wishes, params.data.max_pixels)
 
 
 def list_held(gallery_file: GalleryFile, as_json: AsJson = False) -> None:
