@@ -32,7 +32,7 @@ LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build
 
 INSTALL = $(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(VENV)/bin/python
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
-EXTRAS = --extra s3 --extra gs --extra plots
+EXTRAS = --extra s3 --extra gs --extra plots --extra watch
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -18,8 +18,9 @@ from siamese.errors import ExitCode
 
 STEPS = ["sample", "catalog", "pairs", "preprocess", "train", "evaluate"]
 COMMANDS = [
-    *STEPS, "register", "promote", "rollback", "models", "lineage", "verify", "score", "trials", "calibrate", "serve",
-    "drift", "fetch", "inspect", "summary", "metrics", "params", "changes", "sync",
+    *STEPS, "register", "promote", "rollback", "models", "lineage", "verify", "score", "trials", "calibrate",
+    "enroll", "identify", "watch", "gallery", "serve", "drift",
+    "fetch", "inspect", "summary", "metrics", "params", "changes", "sync",
 ]  # fmt: skip
 
 

@@ -179,6 +179,14 @@ class ServeParams(Section):
     seconds: AboveZero
 
 
+class IdentifyParams(Section):
+    """Section `identify`: who of a gallery an image shows."""
+
+    score: Literal["best", "mean"]
+    top: int = Field(ge=1)
+    far: OpenShare
+
+
 class DriftParams(Section):
     """Section `drift`."""
 
@@ -205,6 +213,7 @@ class Params(Section):
     registry: RegistryParams
     promote: PromoteParams
     serve: ServeParams
+    identify: IdentifyParams
     drift: DriftParams
 
 

@@ -9,7 +9,9 @@ from zipfile import BadZipFile
 
 from siamese import places, registry
 from siamese.errors import InputError
+from siamese.files import sha256
 from siamese.threshold import threshold_of
+from siamese.weights import weights_digest
 
 if TYPE_CHECKING:
     from siamese.verifier import Verifier
@@ -38,6 +40,18 @@ class Found:
         if own is None and self.threshold_file is None:
             raise InputError(f"{self.place} carries no threshold: give one, as --threshold 0.5, or --threshold-file")
         return threshold_of(self.threshold_file or places.THRESHOLD, own)
+
+    def weights(self) -> str:
+        """A digest of its weights, 64 hexadecimal digits: what tells embeddings of one model from another's.
+
+        Raises:
+            InputError: there is no model.
+        """
+        if self.place.is_file():
+            return sha256(self.place)
+        if not (self.place / "servable").exists():
+            raise InputError(f"{self.place}: no trained model here: run `siamese train` first, or name its folder")
+        return weights_digest(self.place)
 
     def load(self) -> Verifier:
         """The model, ready to compare images.

@@ -13,7 +13,7 @@ from typing import NoReturn
 import typer
 
 from siamese import backend
-from siamese.cli import data, drift, promotion, questions, registry, serving, steps, tracking, use
+from siamese.cli import data, drift, gallery, promotion, questions, registry, serving, steps, tracking, use
 from siamese.errors import ExitCode, InputError
 from siamese.progress import say
 from siamese.signals import Interrupted, handled
@@ -31,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (steps, data, registry, promotion, use, serving, drift, questions, tracking):
+for module in (steps, data, registry, promotion, use, gallery, serving, drift, questions, tracking):
     module.add_to(app)
 
 

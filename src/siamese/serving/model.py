@@ -9,11 +9,10 @@ import numpy as np
 
 from siamese import references, registry
 from siamese.errors import InputError
-from siamese.files import sha256
 from siamese.images.png import png_bytes
 from siamese.shapes import IMAGE_SHAPE
 from siamese.verifier import Verifier
-from siamese.weights import model_digest, weights_digest
+from siamese.weights import model_digest
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,7 @@ def load(reference: str, threshold_file: Path | None, own_threshold: float | Non
     threshold = found.threshold(own_threshold)
     verifier = found.load()
     if version is None:
-        weights = weights_digest(found.place) if found.place.is_dir() else sha256(found.place)
-        version = model_digest(weights, threshold)[:12]
+        version = model_digest(found.weights(), threshold)[:12]
     loaded = Model(name, version, verifier, threshold)
     _warm_up(loaded)
     return loaded

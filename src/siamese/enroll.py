@@ -1,0 +1,207 @@
+"""Images of known identities into a gallery; more of them later, or of people who aren't to be recognised."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from siamese import catalog, galleries, given, references
+from siamese.errors import InputError
+from siamese.gallery import COLUMNS, Gallery
+from siamese.images import Rejected, examine
+from siamese.progress import track
+from siamese.search import Head
+
+_REJECTED_SHOWN = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """Images to enroll.
+
+    Attributes:
+        images: a row an image: image_id, identity (None: not to be recognised), path.
+        rejected: a row a file that can't be taken: path, reason.
+    """
+
+    images: pd.DataFrame
+    rejected: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """What `siamese enroll` did.
+
+    Attributes:
+        added, already: images new in the gallery; those that were there.
+        identities, images, unknown: identities in the gallery now, their images, and those of no identity.
+        rejected: path and reason of each file that couldn't be taken.
+    """
+
+    added: int
+    already: int
+    identities: int
+    images: int
+    unknown: int
+    rejected: tuple[tuple[str, str], ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        rejected = [{"path": path, "reason": reason} for path, reason in self.rejected]
+        return {name: getattr(self, name) for name in ("added", "already", "identities", "images", "unknown")} | {
+            "rejected": rejected
+        }
+
+    def __str__(self) -> str:
+        rejected = [f"rejected {path}: {reason}" for path, reason in self.rejected[:_REJECTED_SHOWN]]
+        more = len(self.rejected) - len(rejected)
+        rejected += [f"rejected {more} more (--json lists them)"] if more else []
+        there = f", {self.already} were there already" if self.already else ""
+        unknown = f", {self.unknown} images of others" if self.unknown else ""
+        return "\n".join(
+            [
+                *rejected,
+                f"enrolled {self.added} images{there}",
+                f"the gallery: {self.images} images of {self.identities} identities{unknown}",
+            ]
+        )
+
+
+def run(
+    gallery_file: Path,
+    sources: Sequence[Path],
+    identity: str | None,
+    unknown: bool,
+    model: str | Path,
+    max_pixels: int,
+) -> Enrolled:
+    """Embeds images and adds them to a gallery, which is made where there is none.
+
+    Args:
+        gallery_file: the gallery's file; nothing is written unless all goes well.
+        sources: one folder `<identity>/*`; with `identity` or `unknown`, images, or folders of them.
+        identity: whose images they are; None: the folders' names tell.
+        unknown: whether they are of people who aren't to be recognised.
+        model: which one, as `siamese.references.find` takes it.
+        max_pixels: an image of more is rejected.
+
+    Raises:
+        InputError: no image can be taken; one is enrolled under another identity; the gallery is of another model; or
+            model or gallery can't be used.
+    """
+    found = references.find(model)
+    weights = found.weights()
+    before = galleries.read(gallery_file, weights) if gallery_file.exists() else None
+    taken = _taken(sources, identity, unknown, max_pixels)
+    new = before.new_among(taken.images) if before else np.ones(len(taken.images), bool)
+    if before is not None and not new.any():
+        return _told(before, 0, taken)
+    verifier = found.load()
+    images = taken.images[new].reset_index(drop=True)
+    embeddings = given.embed(verifier, [Path(path) for path in images["path"]], max_pixels)
+    if not np.isfinite(embeddings).all():
+        raise InputError(f"{found.place}: gives embeddings that aren't finite: train it again")
+    head = Head(*verifier.head())
+    added = 0
+
+    def merged(there: Gallery | None) -> Gallery:  # which another process may have changed meanwhile
+        nonlocal added
+        old = there or Gallery.empty(weights, head)
+        if old.model != weights:
+            raise InputError(f"{gallery_file}: another process has put a gallery of another model there meanwhile")
+        made = old.with_images(images, embeddings)
+        added = len(made.images) - len(old.images)
+        return made
+
+    return _told(galleries.change(gallery_file, merged), added, taken)
+
+
+def _taken(sources: Sequence[Path], identity: str | None, unknown: bool, max_pixels: int) -> Taken:
+    if identity is None and not unknown:
+        if len(sources) != 1 or not sources[0].is_dir():
+            raise InputError(
+                f"{sources[0]}: name one folder <identity>/*; single images go with --identity NAME or --unknown"
+            )
+        return of_folder(sources[0], max_pixels)
+    if identity is not None and unknown:
+        raise InputError("--identity and --unknown exclude each other: give one")
+    if identity is not None:
+        reason = "contains /" if "/" in identity else catalog.reason_by_name(f"{identity}/image.png", "identities")
+        if not identity.strip() or reason:
+            raise InputError(f"--identity {identity!r}: can't be a name ({reason or 'empty'}): give another")
+    return of_files(sources, identity, max_pixels)
+
+
+def of_folder(folder: Path, max_pixels: int) -> Taken:
+    """The images of a folder `<identity>/*`, as step `catalog` takes them.
+
+    Raises:
+        InputError: it can't be read, holds role folders, or no usable image.
+    """
+    found = catalog.collect(folder, max_pixels)
+    if found.layout == "roles":
+        raise InputError(
+            f"{folder}: holds role folders ({', '.join(catalog.ROLES)}), which don't tell who is who: name a folder "
+            "<identity>/*, or give images with --identity NAME"
+        )
+    if found.images.empty:
+        raise InputError(f"{folder}: {catalog.nothing_usable(found)}")
+    prefixed = {"path": [os.path.join(folder, path) for path in found.images["path"]]}
+    rejected = found.rejected.assign(path=[os.path.join(folder, path) for path in found.rejected["path"]])
+    return Taken(found.images.assign(**prefixed)[COLUMNS].astype(object), rejected)
+
+
+def of_files(sources: Sequence[Path], identity: str | None, max_pixels: int) -> Taken:
+    """Images, and all images in folders and below, as one identity's or of no identity.
+
+    Raises:
+        InputError: none can be taken.
+    """
+    rows: list[tuple[str, str | None, str]] = []
+    rejected: list[tuple[str, str]] = []
+    first: dict[str, str] = {}
+    for path, unreachable in track(_files_of(sources), "reading images"):
+        outcome = Rejected(unreachable) if unreachable else examine(Path(path), max_pixels)
+        if isinstance(outcome, Rejected):
+            rejected.append((path, str(outcome)))
+        elif outcome.image_id in first:
+            rejected.append((path, f"copy: of {first[outcome.image_id]}"))
+        else:
+            first[outcome.image_id] = path
+            rows.append((outcome.image_id, identity, path))
+    if not rows:
+        why = f"{rejected[0][0]}: {rejected[0][1]}" if rejected else f"{sources[0]}: holds no file"
+        raise InputError(f"no usable image: {why}: name JPEG, PNG or BMP images, or a folder of them")
+    images = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
+    return Taken(images, pd.DataFrame(rejected, columns=["path", "reason"], dtype=object))
+
+
+def _files_of(sources: Sequence[Path]) -> list[tuple[str, str]]:
+    """Path of each file, and why it can't be taken or ""."""
+    found: list[tuple[str, str]] = []
+    for source in sources:
+        if not source.is_dir():
+            found.append((str(source), ""))
+            continue
+        for path, unreachable in sorted(catalog.files_below(source)):
+            # As if in a folder of its identity: here nobody needs one.
+            reason = unreachable or catalog.reason_by_name(f"images/{path}", "identities")
+            found.append((os.fsencode(os.path.join(source, path)).decode("utf-8", "backslashreplace"), reason))
+    return found
+
+
+def _told(made: Gallery, added: int, taken: Taken) -> Enrolled:
+    return Enrolled(
+        added=added,
+        already=len(taken.images) - added,
+        identities=len(made.identities),
+        images=made.enrolled,
+        unknown=len(made.images) - made.enrolled,
+        rejected=tuple(taken.rejected.itertuples(index=False, name=None)),
+    )

@@ -1,0 +1,137 @@
+"""A gallery's file: Parquet, a row an image.
+
+Columns: image_id, identity, path, best_impostor, mean_impostor, and embedding, a list of fixed size of float32. The
+file's metadata: siamese.format, siamese.model (digest of the weights), and siamese.head, the model's last layer as
+base64 of little-endian float32, the bias last. That layer is all that compares embeddings: to take somebody out, no
+model is needed.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+
+from siamese.errors import InputError
+from siamese.files import only_one, unwritable, whole_file
+from siamese.gallery import COLUMNS, Gallery, How
+from siamese.search import Head
+
+FORMAT = "1"
+_ROWS_A_GROUP = 4096
+
+
+def read(file: Path, model: str | None = None) -> Gallery:
+    """The gallery in a file.
+
+    Args:
+        file: as `change` wrote it.
+        model: the digest that its model must have; None: any.
+
+    Raises:
+        InputError: it is missing, no gallery, or of another model.
+    """
+    try:
+        with pa.parquet.ParquetFile(file) as opened:
+            found = _read(opened)
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing: make it by `siamese enroll {file} FOLDER`, or name another") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{file}: is no gallery ({reason}): name one that `siamese enroll` wrote") from error
+    if model is not None and found.model != model:
+        raise InputError(
+            f"{file}: its images were embedded by another model ({found.model[:12]}, not {model[:12]}): "
+            "name that one with --model, or enroll the images anew in another file"
+        )
+    return found
+
+
+def change(file: Path, changed: Callable[[Gallery | None], Gallery]) -> Gallery:
+    """Replaces the gallery in a file, whole, by what `changed` makes of it; of two at once, the second waits.
+
+    Args:
+        file: where it is, or will be. The lock beside it, `.NAME.lock`, stays.
+        changed: given what is there, or None where nothing is.
+
+    Raises:
+        InputError: what is there is no gallery, or it can't be written.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(only_one(file.with_name(f".{file.name}.lock")))
+        except OSError as error:
+            raise unwritable(file, error) or error from error
+        made = changed(read(file) if file.exists() else None).with_impostors()
+        with whole_file(file) as beside:
+            _write(beside, made)
+    return made
+
+
+def remove(file: Path, identities: Collection[str], images: Collection[str], unknown: bool) -> tuple[int, Gallery]:
+    """Takes images from the gallery in a file, as `Gallery.without` does.
+
+    Returns:
+        How many went, and what is left.
+
+    Raises:
+        InputError: nothing is named, or something that isn't there; the gallery is missing, or can't be written.
+    """
+    if not (identities or images or unknown):
+        raise InputError("name what to remove: identities, --image PATH or --unknown")
+    read(file)  # before a lock is made beside a file that isn't there
+    gone = 0
+
+    def less(there: Gallery | None) -> Gallery:
+        nonlocal gone
+        old = there if there is not None else read(file)
+        left = old.without(identities, images, unknown)
+        gone = len(old.images) - len(left.images)
+        return left
+
+    left = change(file, less)
+    return gone, left
+
+
+def _read(opened: pa.parquet.ParquetFile) -> Gallery:
+    notes = opened.schema_arrow.metadata or {}
+    version = notes.get(b"siamese.format", b"none").decode()
+    if version != FORMAT:
+        raise ValueError(f"format {version}, not {FORMAT}")
+    head = np.frombuffer(base64.b64decode(notes[b"siamese.head"], validate=True), "<f4").astype(np.float32)
+    rows, units = opened.metadata.num_rows, opened.schema_arrow.field("embedding").type.list_size
+    if units != len(head) - 1:
+        raise ValueError(f"{units} numbers an embedding, of a model of {len(head) - 1}")
+    embeddings = np.empty((rows, units), np.float32)
+    at = 0
+    for batch in opened.iter_batches(_ROWS_A_GROUP, columns=["embedding"]):
+        embeddings[at : at + len(batch)] = batch.column(0).flatten().to_numpy().reshape(-1, units)
+        at += len(batch)
+    others: dict[How, str] = {"best": "best_impostor", "mean": "mean_impostor"}
+    table = opened.read([*COLUMNS, *others.values()])
+    images = pd.DataFrame({name: pd.Series(table[name].to_pylist(), dtype=object) for name in COLUMNS})
+    owners = [name for name in images["identity"] if name is not None]
+    if owners != sorted(owners) or owners != images["identity"][: len(owners)].tolist():
+        raise ValueError("rows not sorted by identity")
+    impostors = {how: table[name].to_numpy().astype(np.float32) for how, name in others.items()}
+    model = notes[b"siamese.model"].decode()
+    return Gallery(model, Head(head[:-1], float(head[-1])), images, embeddings, impostors)
+
+
+def _write(file: Path, gallery: Gallery) -> None:
+    head = np.append(gallery.head.weights, np.float32(gallery.head.bias)).astype("<f4")
+    notes = {"siamese.format": FORMAT, "siamese.model": gallery.model, "siamese.head": base64.b64encode(head.tobytes())}
+    columns = {name: pa.array(gallery.images[name].tolist(), pa.string()) for name in COLUMNS}
+    for how, found in gallery.impostors.items():
+        columns[f"{how}_impostor"] = pa.array(found, pa.float32(), from_pandas=True)
+    flat = pa.array(np.ascontiguousarray(gallery.embeddings, np.float32).ravel())
+    columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, len(gallery.head.weights))
+    table = pa.table(columns).replace_schema_metadata(notes)
+    # Embeddings hardly get smaller: they are left as they are.
+    pa.parquet.write_table(table, file, row_group_size=_ROWS_A_GROUP, compression="none", use_dictionary=["identity"])

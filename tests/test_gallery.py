@@ -1,0 +1,259 @@
+"""A gallery: who is enrolled, how identities are scored, and how the threshold follows from those that aren't meant.
+
+Embeddings of one number, a head of weight -1 and bias 0: the score of two is sigmoid(-distance), 0.5 at most.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from siamese import galleries, impostors
+from siamese.errors import InputError
+from siamese.gallery import COLUMNS, Gallery, summary
+from siamese.search import Head
+
+HEAD = Head(np.array([-1], np.float32), 0.0)
+A, B = "a" * 64, "b" * 64  # digests of two models
+
+
+def sigmoid(x: float) -> float:
+    return float(1 / (1 + np.exp(-x)))
+
+
+def enrolled(*places: tuple[str | None, float], model: str = A, there: Gallery | None = None) -> Gallery:
+    """A gallery of images, each an identity and its embedding; its id and path are made of both."""
+    rows = [(f"id-{name}-{place}", name, f"{name}/{place}.png") for name, place in places]
+    images = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
+    embeddings = np.array([[place] for _, place in places], np.float32).reshape(-1, 1)
+    return (there or Gallery.empty(model, HEAD)).with_images(images, embeddings)
+
+
+FEW = (("ann", 0), ("ben", 3), ("cas", 10), ("ann", 1))
+
+
+def test_references_of_an_identity_lie_together_and_keep_their_embeddings() -> None:
+    made = enrolled((None, 7), *FEW)
+    assert made.images["path"].tolist() == ["ann/0.png", "ann/1.png", "ben/3.png", "cas/10.png", "None/7.png"]
+    assert made.embeddings[:, 0].tolist() == [0, 1, 3, 10, 7]
+    assert (made.identities, made.starts.tolist(), made.enrolled) == (["ann", "ben", "cas"], [0, 2, 3], 4)
+    assert summary(made).as_dict() == {"model": A, "identities": {"ann": 2, "ben": 1, "cas": 1}, "unknown": 1}
+
+
+def test_an_identity_scores_by_its_best_reference_or_the_mean_of_all() -> None:
+    """A probe at 2: ann's references lie 2 and 1 away, ben's 1, cas's 8; what is of no identity is no answer."""
+    made = enrolled(*FEW, (None, 2))
+    found = made.scores(np.array([[2]], np.float32))
+    assert found.shape == (1, 4)
+    best = [sigmoid(-1), sigmoid(-1), sigmoid(-8)]
+    np.testing.assert_allclose(made.of_identities(found, "best")[0], best, rtol=1e-6)
+    mean = [(sigmoid(-2) + sigmoid(-1)) / 2, sigmoid(-1), sigmoid(-8)]
+    np.testing.assert_allclose(made.of_identities(found, "mean")[0], mean, rtol=1e-6)
+
+
+def test_impostors_are_an_images_nearest_other_identities() -> None:
+    """ann 0: ben, 3 away. ann 1: ben, 2. ben 3: ann, at best 2, in the mean of 3 and 2. cas 10: ben, 7 away. The image
+    of no identity at 12: cas, 2 away, since all identities are others'."""
+    found = enrolled(*FEW, (None, 12)).with_impostors().impostors
+    np.testing.assert_allclose(found["best"], [sigmoid(-d) for d in (3, 2, 2, 7, 2)], rtol=1e-6)
+    of_ben = (sigmoid(-3) + sigmoid(-2)) / 2
+    np.testing.assert_allclose(found["mean"], [sigmoid(-3), sigmoid(-2), of_ben, sigmoid(-7), sigmoid(-2)], rtol=1e-6)
+
+
+def test_without_another_identity_there_is_no_impostor_but_those_of_no_identity() -> None:
+    assert np.isnan(enrolled(("ann", 0), ("ann", 1)).with_impostors().impostors["best"]).all()
+    found = enrolled(("ann", 0), (None, 2)).with_impostors().impostors["best"]
+    np.testing.assert_allclose(found, [np.nan, sigmoid(-2)], rtol=1e-6)
+    assert np.isnan(enrolled((None, 2)).with_impostors().impostors["best"]).all()
+
+
+def test_a_large_gallery_is_asked_with_images_spread_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """5 of 9 identities' images, from the first to the last."""
+    monkeypatch.setattr("siamese.gallery.LOOKED_AT", 5)
+    found = enrolled(*((f"person-{place}", place) for place in range(9))).with_impostors().impostors["best"]
+    assert np.flatnonzero(~np.isnan(found)).tolist() == [0, 2, 4, 6, 8]
+
+
+def chosen(scores: list[float], far: float) -> impostors.Threshold:
+    """The threshold of a gallery whose images' highest impostor scores are these."""
+    made = enrolled(*((f"person-{row}", row) for row in range(len(scores))))
+    given = Gallery(A, HEAD, made.images, made.embeddings, {"best": np.array(scores, np.float32), "mean": np.zeros(0)})
+    return impostors.threshold(given, "best", far, None, lambda: 0.25)
+
+
+def test_of_people_of_one_kind_the_share_asked_for_reaches_a_threshold_chosen_on_the_others() -> None:
+    """Five people, each in turn the one who isn't enrolled, a rate of 0.4: 2 of the 5 reach the threshold that the
+    other four set, which lies just above their second highest (0.4 of 5)."""
+    scores = [0.1, 0.2, 0.3, 0.4, 0.5]
+    for newcomer in range(5):
+        found = chosen(scores[:newcomer] + scores[newcomer + 1 :], 0.4)
+        assert (np.float32(scores[newcomer]) >= np.float32(found.threshold)) == (newcomer >= 3)
+        assert (found.false_accept_rate, found.chosen_on, found.warning) == (0.4, "enrolled images", None)
+
+
+def test_a_rate_of_one_in_a_hundred_takes_99_images_of_others() -> None:
+    """With 99 it is a threshold just above their highest; with 98 that threshold stands for 1 in 99, and it says so."""
+    highest = np.linspace(0.1, 0.9, 99).tolist()
+    enough, few = chosen(highest, 0.01), chosen(highest[1:], 0.01)
+    assert enough.threshold == few.threshold == float(np.nextafter(np.float32(0.9), np.float32(1)))
+    assert (enough.false_accept_rate, enough.impostors, enough.warning) == (0.01, 99, None)
+    assert few.false_accept_rate == pytest.approx(1 / 99)
+    assert few.warning is not None and "98 images of others can't tell of a false-accept rate of 0.01" in few.warning
+    assert "(that takes 99)" in few.warning
+
+
+def test_images_of_no_identity_decide_alone() -> None:
+    """At 4 and 12, ben is 1 and cas 2 away: at a rate of 1 in 3 the threshold is just above the higher."""
+    found = impostors.threshold(enrolled(*FEW, (None, 4), (None, 12)).with_impostors(), "best", 1 / 3, None, lambda: 0)
+    assert found.threshold == pytest.approx(sigmoid(-1)) and found.threshold > sigmoid(-1)
+    assert (found.impostors, found.chosen_on, found.false_accept_rate) == (2, "unknown images", pytest.approx(1 / 3))
+
+
+def test_alone_in_a_gallery_the_models_own_threshold_decides() -> None:
+    found = impostors.threshold(enrolled(("ann", 0)).with_impostors(), "best", 0.01, None, lambda: 0.25)
+    assert (found.threshold, found.chosen_on, found.false_accept_rate) == (0.25, "the model's own", None)
+    assert found.warning is not None
+
+
+def test_a_given_threshold_is_taken() -> None:
+    assert impostors.threshold(enrolled(("ann", 0)), "best", 0.01, 0.7, lambda: 0.25).threshold == 0.7
+
+
+def test_an_image_counts_once_and_not_as_two_identities() -> None:
+    made = enrolled(*FEW)
+    again = enrolled(("ben", 3), ("ben", 4), there=made)
+    assert again.images["path"].tolist() == ["ann/0.png", "ann/1.png", "ben/3.png", "ben/4.png", "cas/10.png"]
+    images = pd.DataFrame([("id-ben-3", "cas", "other.png")], columns=COLUMNS, dtype=object)
+    with pytest.raises(InputError, match=r"^other\.png: is enrolled as ben, and can't be cas too: leave it out"):
+        made.with_images(images, np.zeros((1, 1), np.float32))
+    images["identity"] = None
+    with pytest.raises(InputError, match="can't be unknown too"):
+        made.with_images(images, np.zeros((1, 1), np.float32))
+
+
+def test_identities_images_and_those_of_no_identity_can_be_taken_out() -> None:
+    made = enrolled(*FEW, (None, 7))
+    left = made.without(["ben"], ["ann/0.png"], unknown=True)
+    assert left.images["path"].tolist() == ["ann/1.png", "cas/10.png"]
+    assert left.embeddings[:, 0].tolist() == [1, 10]
+    assert made.without([], ["id-None-7"], unknown=False).images["path"].tolist()[-1] == "cas/10.png"
+    for identities, images in ((["nobody"], []), ([], ["nowhere.png"])):
+        with pytest.raises(InputError, match=r"^no.*: isn't in the gallery"):
+            made.without(identities, images, unknown=False)
+
+
+def test_a_file_holds_what_was_put_in(tmp_path: Path) -> None:
+    file = tmp_path / "people.parquet"
+    made = galleries.change(file, lambda there: enrolled(*FEW, (None, 7), there=there))
+    back = galleries.read(file, A)
+    pd.testing.assert_frame_equal(back.images, made.images)
+    np.testing.assert_array_equal(back.embeddings, made.embeddings)
+    for how in ("best", "mean"):
+        np.testing.assert_array_equal(back.impostors[how], made.impostors[how])
+        assert not np.isnan(back.impostors[how]).any()
+    assert (back.model, back.head.weights.tolist(), back.head.bias) == (A, [-1], 0)
+
+
+def test_other_tools_read_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "people.parquet"
+    galleries.change(file, lambda _: enrolled(*FEW))
+    table = pa.parquet.read_table(file)
+    assert table.column_names == [*COLUMNS, "best_impostor", "mean_impostor", "embedding"]
+    assert table.schema.field("embedding").type == pa.list_(pa.float32(), 1)
+    assert table["embedding"].to_pylist() == [[0], [1], [3], [10]]
+    assert table.schema.metadata[b"siamese.model"].decode() == A
+
+
+def test_a_gallery_of_another_model_is_refused(tmp_path: Path) -> None:
+    galleries.change(tmp_path / "people.parquet", lambda _: enrolled(*FEW))
+    with pytest.raises(InputError, match=r"embedded by another model \(a{12}, not b{12}\): name that one with --model"):
+        galleries.read(tmp_path / "people.parquet", B)
+
+
+def tampered(file: Path, **columns: pa.Array) -> Path:
+    table = pa.parquet.read_table(file)
+    for name, values in columns.items():
+        table = table.set_column(table.column_names.index(name), name, values)
+    pa.parquet.write_table(table, file)
+    return file
+
+
+def test_what_is_no_gallery_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is missing: make it by `siamese enroll"):
+        galleries.read(tmp_path / "nowhere.parquet")
+    (tmp_path / "text").write_text("no table")
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "table")
+    galleries.change(tmp_path / "order", lambda _: enrolled(*FEW))
+    tampered(tmp_path / "order", identity=pa.array(["ann", "cas", "ben", "ann"]))
+    galleries.change(tmp_path / "units", lambda _: enrolled(*FEW))
+    two = pa.array(np.zeros(8, np.float32))
+    tampered(tmp_path / "units", embedding=pa.FixedSizeListArray.from_arrays(two, 2))
+    for name, reason in (
+        ("text", "magic bytes"),
+        ("table", "format none, not 1"),
+        ("order", "not sorted"),
+        ("units", "2 numbers an embedding, of a model of 1"),
+    ):
+        with pytest.raises(InputError, match=rf"{name}: is no gallery \(.*{reason}") as refused:
+            galleries.read(tmp_path / name)
+        assert "\n" not in str(refused.value)
+
+
+def test_nobody_else_changes_a_gallery_meanwhile(tmp_path: Path) -> None:
+    file = tmp_path / "people.parquet"
+
+    def change(there: Gallery | None) -> Gallery:
+        with (tmp_path / ".people.parquet.lock").open("a") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return enrolled(*FEW, there=there)
+
+    galleries.change(file, change)
+
+
+def test_of_many_changes_at_once_none_is_lost(tmp_path: Path) -> None:
+    file = tmp_path / "people.parquet"
+
+    def add(place: int) -> None:
+        galleries.change(file, lambda there: enrolled((f"person-{place:02}", place), there=there))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(24)))
+    assert galleries.read(file).identities == [f"person-{place:02}" for place in range(24)]
+
+
+def test_a_change_that_fails_leaves_the_gallery_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "people.parquet"
+    galleries.change(file, lambda _: enrolled(*FEW))
+    before = file.read_bytes()
+    with pytest.raises(InputError, match="isn't in the gallery"):
+        galleries.remove(file, ["nobody"], [], unknown=False)
+    assert file.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".people.parquet.lock", "people.parquet"]
+
+
+def test_removal_looks_for_impostors_anew(tmp_path: Path) -> None:
+    """Without ben, ann's nearest other is cas: 10 and 9 away. Everybody may go."""
+    file = tmp_path / "people.parquet"
+    galleries.change(file, lambda _: enrolled(*FEW))
+    removed, left = galleries.remove(file, ["ben"], [], unknown=False)
+    assert removed == 1
+    back = galleries.read(file)
+    np.testing.assert_array_equal(back.impostors["best"], left.impostors["best"])
+    np.testing.assert_allclose(back.impostors["best"], [sigmoid(-10), sigmoid(-9), sigmoid(-9)], rtol=1e-6)
+    assert galleries.remove(file, ["ann", "cas"], [], unknown=False)[0] == 3
+    assert galleries.read(file).identities == []
+
+
+def test_removal_from_nowhere_leaves_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is missing"):
+        galleries.remove(tmp_path / "nowhere.parquet", ["ann"], [], unknown=False)
+    with pytest.raises(InputError, match="name what to remove"):
+        galleries.remove(tmp_path / "nowhere.parquet", [], [], unknown=False)
+    assert list(tmp_path.iterdir()) == []
