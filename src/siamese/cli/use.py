@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from siamese import places
-from siamese.cli.options import AsJson, ParamsFile, Settings, answer, done
+from siamese.cli.options import AsJson, ParamsFile, Settings, answer, done, where
 from siamese.cli.steps import Images, Model, Pairs, Threshold
+from siamese.remote import place
+from siamese.staging import staged
 
 AnyModel = Annotated[
     str,
@@ -19,8 +20,7 @@ AnyModel = Annotated[
     ),
 ]
 ItsThreshold = Annotated[
-    Path | None,
-    typer.Option("--threshold-file", help="Another threshold.", show_default="the model's own"),
+    str | None, where("--threshold-file", help="Another threshold.", show_default="the model's own")
 ]
 OwnThreshold = Annotated[
     float | None,
@@ -35,8 +35,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def verify(
-    a: Annotated[Path, typer.Argument(help="An image.")],
-    b: Annotated[Path, typer.Argument(help="Another image.")],
+    a: Annotated[str, where(help="An image.")],
+    b: Annotated[str, where(help="Another image.")],
     model: AnyModel = str(places.MODEL),
     threshold_file: ItsThreshold = None,
     threshold: OwnThreshold = None,
@@ -49,16 +49,17 @@ def verify(
     from siamese.params import load
 
     params = load(params_file, settings or [])
-    result = command.verify(a, b, model, threshold_file, threshold, params.data.max_pixels)
+    with staged() as at:
+        images, found = (at.input(a), at.input(b)), at.model(model)
+        own = at.input(threshold_file) if threshold_file else None
+        result = command.verify(*images, found, own, threshold, params.data.max_pixels)
     answer(result.as_dict(), str(result), as_json)
     return 0 if result.same else 1
 
 
 def score(
-    pairs_csv: Annotated[Path, typer.Argument(metavar="PAIRS.csv", help="Columns anchor and other: image paths.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="CSV to write.", show_default="terminal")
-    ] = None,
+    pairs_csv: Annotated[str, where(metavar="PAIRS.csv", help="Columns anchor and other: image paths.")],
+    output: Annotated[str | None, where("--output", "-o", help="CSV to write.", show_default="terminal")] = None,
     model: AnyModel = str(places.MODEL),
     threshold_file: ItsThreshold = None,
     threshold: OwnThreshold = None,
@@ -71,19 +72,24 @@ def score(
     from siamese.params import load
 
     params = load(params_file, settings or [])
-    scored = command.score(pairs_csv, model, threshold_file, threshold, params.data.max_pixels)
+    with staged() as at:
+        listed, found = at.input(pairs_csv), at.model(model)
+        own = at.input(threshold_file) if threshold_file else None
+        written = at.output(output) if output else None
+        scored = command.score(listed, found, own, threshold, params.data.max_pixels)
+        if written:
+            command.write(scored, written)
     if output:
-        command.write(scored, output)
         done("score", as_json, scores=output)
     else:
         answer({"pairs": scored.to_dict("records")}, scored.to_csv(index=False).rstrip("\n"), as_json)
 
 
 def calibrate(
-    pairs_file: Pairs = places.PAIRS,
-    images_folder: Images = places.IMAGES,
-    model_folder: Model = places.MODEL,
-    threshold_file: Threshold = places.CALIBRATED,
+    pairs_file: Pairs = str(places.PAIRS),
+    images_folder: Images = str(places.IMAGES),
+    model_folder: Model = str(places.MODEL),
+    threshold_file: Threshold = str(places.CALIBRATED),
     split: Annotated[str, typer.Option(help="Use the pairs of this split; all: every pair.")] = "validation",
     params_file: ParamsFile = None,
     settings: Settings = None,
@@ -95,7 +101,9 @@ def calibrate(
 
     rule = load(params_file, settings or []).evaluate.threshold
     chosen_split = None if split == "all" else split
-    chosen = command.run(pairs_file, images_folder, model_folder, threshold_file, rule, chosen_split)
+    with staged() as at:
+        inputs = at.input(pairs_file), place(images_folder), at.input(model_folder)
+        chosen = command.run(*inputs, at.output(threshold_file), rule, chosen_split)
     text = (
         f"threshold {chosen.threshold:.4f} by {rule} from {chosen.pairs} pairs: use --threshold-file {threshold_file}"
     )
