@@ -180,8 +180,11 @@ class Address:
     def require_writable(self) -> None:
         """Writes and removes an object beside: better now than after hours of work. Raises InputError."""
         probe = self.with_name(_beside(self.name))
-        probe.write_bytes(b"")
-        probe.unlink()
+        try:
+            probe.write_bytes(b"")
+            probe.unlink()
+        except InputError as error:
+            raise InputError(str(error).replace(probe.uri, self.uri)) from error
 
     def refuse_foreign(self, own: Sequence[str]) -> None:
         """Raises InputError where `whole_folder` wouldn't write: an object is there, or what the step doesn't write."""
@@ -234,13 +237,18 @@ def is_uri(text: str) -> bool:
 
 
 def place(text: str | Path) -> Place:
-    """What a person named: a path, or a URI."""
+    """What a person named: a path, or a URI.
+
+    Raises:
+        InputError: a URI that names nothing behind its scheme.
+    """
     found = _URI.match(str(text))
     if not found:
         return Path(text)
-    if found[1].lower() == "file":
-        return Path(found[2])
-    return Address(f"{found[1].lower()}://{found[2].rstrip('/')}")
+    scheme, rest = found[1].lower(), found[2].rstrip("/")
+    if not rest:
+        raise InputError(f"{text} names no bucket: name a place such as {scheme}://bucket/run")
+    return Path(found[2]) if scheme == "file" else Address(f"{scheme}://{rest}")
 
 
 def opened(uri: str) -> tuple[AbstractFileSystem, str]:
@@ -257,7 +265,7 @@ def opened(uri: str) -> tuple[AbstractFileSystem, str]:
     except ValueError:
         raise InputError(f"{uri}: no store is known by {scheme}://: name one such as s3://bucket/run") from None
     except ImportError as error:
-        raise InputError(f"{uri}: the client isn't installed ({reason_of(error)}): `make setup` installs it") from None
+        raise InputError(f"{uri}: the client of {scheme}:// isn't installed ({reason_of(error)}): install it") from None
     options = client._get_kwargs_from_urls(uri) | _SETTINGS.get(scheme, {})
     return client(**options, use_listings_cache=False), client._strip_protocol(uri)
 

@@ -13,9 +13,9 @@ from siamese.remote import is_uri
 
 
 def local(text: str | Path) -> Path:
-    """An option's path that can't be a URI; what is wrong goes into Typer's line."""
+    """An option's path that can't be a URI."""
     if is_uri(str(text)):
-        raise ValueError(f"{text} is a URI: name a path of this machine")
+        raise typer.BadParameter(f"{text} is a URI: name a path of this machine")
     return Path(text)
 
 

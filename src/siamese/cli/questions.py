@@ -46,7 +46,7 @@ def inspect(
         data_page.refuse(html, place(data))  # before the minutes that looking takes
     read = question.survey(place(data), values.catalog, values.data.max_pixels)
     if html:
-        data_page.refuse(html, data, read.folders)
+        data_page.refuse(html, place(data), read.folders)
     odd = question.look(read, values.data.max_pixels) if thorough or html else None
     report = question.report(read, odd)
     if html and odd:

@@ -39,9 +39,18 @@ def register(
 
     params = load(params_file, settings or [])
     with staged() as at:
-        evaluated = map(at.input, (model_folder, threshold_file, metrics_file, plots_folder, report_file))
-        trained = map(at.input, (catalog_file, history_file, run_file))
-        registered = step.run(*evaluated, *trained, place(data or params.data.path), params)
+        registered = step.run(
+            at.input(model_folder),
+            at.input(threshold_file),
+            at.input(metrics_file),
+            at.input(plots_folder),
+            at.input(report_file),
+            at.input(catalog_file),
+            at.input(history_file),
+            at.input(run_file),
+            place(data or params.data.path),
+            params,
+        )
     answer(registered.as_dict(), step.to_text(registered), as_json)
 
 
