@@ -40,7 +40,8 @@ def test_help_imports_nothing_that_costs() -> None:
     """What makes `siamese --help` answer in under half a second: neither TensorFlow nor its like is imported."""
     program = (
         "import sys; from siamese import cli; cli.run(['--help'])\n"
-        "heavy = {'tensorflow', 'keras', 'numpy', 'pandas', 'matplotlib', 'sklearn', 'apache_beam', 'pydantic', 'PIL'}"
+        "heavy = {'tensorflow', 'keras', 'numpy', 'pandas', 'matplotlib', 'sklearn', 'apache_beam', 'pydantic', 'PIL',"
+        " 'fsspec'}"
         "\nprint(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -42,9 +42,22 @@ def standardised(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_image_is_stored_once_in_order_of_its_id(plain: Path) -> None:
     catalog = pd.read_parquet(plain / "catalog.parquet")
     assert StoredImages(plain / "out/images").image_ids == sorted(catalog.image_id)
-    assert [file.name for file in sorted((plain / "out/images").iterdir())] == [
-        stored.file_name(n, 3) for n in range(3)
+    names = [file.name for file in sorted((plain / "out/images").iterdir())]
+    assert names == [stored.INDEX, *(stored.file_name(n, 3) for n in range(3))]
+
+
+def test_the_index_tells_where_each_image_is_and_its_checksum(plain: Path) -> None:
+    """By hand: five images a file; a record ends with its checksum, four bytes."""
+    index = pd.read_parquet(plain / "out/images" / stored.INDEX)
+    assert index.columns.tolist() == ["image_id", "file", "crc"]
+    assert index.image_id.tolist() == StoredImages(plain / "out/images").image_ids
+    assert index.file.tolist() == [0] * 5 + [1] * 5 + [2]
+    ends = [
+        (plain / "out/images" / stored.file_name(n, 3)).read_bytes()[stored.RECORD.itemsize * (row + 1) - 4 :][:4]
+        for n, images in enumerate([5, 5, 1])
+        for row in range(images)
     ]
+    assert index.crc.tolist() == [int.from_bytes(end, "little") for end in ends]
 
 
 @pytest.mark.parametrize("folder", ["plain", "standardised"])

@@ -137,9 +137,9 @@ def test_a_job_server_that_is_not_there_is_told_before_anything_is_done(runner: 
 
 def test_workers_elsewhere_reach_a_mounted_bucket_by_its_name() -> None:
     cloud, here = params(runner="DataflowRunner", **CLOUD), params()
-    assert runners.uri(Path("/gcs/bucket/run/images"), cloud) == "gs://bucket/run/images"
-    assert runners.uri(Path("/mnt/gcs/images"), cloud) == "/mnt/gcs/images"
-    assert runners.uri(Path("/gcs/bucket/run/images"), here) == "/gcs/bucket/run/images"
+    assert str(runners.reached(Path("/gcs/bucket/run/images"), cloud)) == "gs://bucket/run/images"
+    assert runners.reached(Path("/mnt/gcs/images"), cloud) == Path("/mnt/gcs/images")
+    assert runners.reached(Path("/gcs/bucket/run/images"), here) == Path("/gcs/bucket/run/images")
 
 
 @pytest.fixture(scope="module")
@@ -309,12 +309,12 @@ def test_the_stages_are_the_documented_ones(sent: Sent) -> None:
 
 def test_no_pixel_is_shuffled(sent: Sent) -> None:
     """Upstream of `write`, what is grouped by key, so moved between workers, are names of files; and in the whole job,
-    else only what was analysed."""
+    else only what was analysed, and the index of what was written."""
     grouped = {name for name, one in sent.leaves.items() if one.spec.urn == common_urns.primitives.GROUP_BY_KEY.urn}
     path = sent.upstream_of("write")
     assert {"read", "write"} <= path
     assert {name.partition("/")[0] for name in grouped & path} == {"files"}
-    assert {name.partition("/")[0] for name in grouped} == {"files", "training files", "analyse"}
+    assert {name.partition("/")[0] for name in grouped} == {"files", "training files", "analyse", "gather the index"}
     assert not any(name.startswith("files/") for name in path & sent.downstream_of("read"))
 
 

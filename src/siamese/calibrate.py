@@ -11,13 +11,14 @@ import pandas as pd
 from siamese import scores
 from siamese.files import write_json
 from siamese.metrics import Threshold, choose_threshold
+from siamese.remote import Place
 from siamese.scores import Images, Scorer
 from siamese.weights import weights_digest
 
 
 def run(
     pairs_file: Path,
-    images_folder: Path,
+    images_folder: Place,
     model_folder: Path,
     threshold_file: Path,
     rule: str | float,
@@ -34,11 +35,11 @@ def run(
     Raises:
         InputError: an input is missing, or the pairs have no positive or no negative one.
     """
-    from siamese.stored import StoredImages
+    from siamese import stored
     from siamese.verifier import Verifier
 
     pairs = scores.read_pairs(pairs_file, split)
-    chosen = calibrate(pairs, Verifier.load(model_folder), StoredImages(images_folder), rule)
+    chosen = calibrate(pairs, Verifier.load(model_folder), stored.opened(images_folder), rule)
     write_threshold(threshold_file, chosen, split or "all", weights_digest(model_folder))
     return chosen
 

@@ -26,6 +26,7 @@ from siamese.images import SUFFIXES, FileInfo, Rejected, examine
 from siamese.params import CatalogParams
 from siamese.pool import mapped
 from siamese.progress import track
+from siamese.remote import Address, Place
 from siamese.splits import SPLITS, split_units
 
 Layout = Literal["identities", "roles"]
@@ -75,7 +76,7 @@ class Found:
     given: Given | None = None
 
 
-def run(data_folder: Path, catalog_file: Path, rejected_file: Path, params: CatalogParams, max_pixels: int) -> None:
+def run(data_folder: Place, catalog_file: Path, rejected_file: Path, params: CatalogParams, max_pixels: int) -> None:
     """Reads a folder of images, writes `catalog.parquet` and `rejected.csv`: the step as DVC and Kubeflow call it.
 
     Raises:
@@ -94,7 +95,7 @@ def run(data_folder: Path, catalog_file: Path, rejected_file: Path, params: Cata
         catalog.to_parquet(beside, index=False)
 
 
-def collect(data_folder: Path, max_pixels: int) -> Found:
+def collect(data_folder: Place, max_pixels: int) -> Found:
     """Every file of the folder: taken, or rejected with its reason.
 
     Raises:
@@ -138,7 +139,7 @@ def found_among(images: pd.DataFrame, reasons: Mapping[str, str], layout: Layout
     )
 
 
-def listed_only(data_folder: Path, found: Found, params: CatalogParams) -> Found:
+def listed_only(data_folder: Place, found: Found, params: CatalogParams) -> Found:
     """Without the images that the list named by `catalog.splits` leaves out; the same where there is no such list.
 
     Raises:
@@ -153,27 +154,31 @@ def listed_only(data_folder: Path, found: Found, params: CatalogParams) -> Found
     return Found(found.layout, images.reset_index(drop=True), rejected, given)
 
 
-def detect_layout(data_folder: Path) -> Layout:
+def detect_layout(data_folder: Place) -> Layout:
     """`roles` where the folder has subfolders named exactly anchor, positive and negative; else `identities`.
 
     Raises:
         InputError: there is no such folder, or it can't be read.
     """
     try:
-        folders = {entry.name for entry in os.scandir(data_folder) if entry.is_dir()}
+        folders = _folders_in(data_folder)
     except OSError as error:
         raise InputError(
-            f"{data_folder}: can't be read as a folder ({error.strerror}): name the folder of images (data.path)"
+            f"{data_folder}: can't be read as a folder ({error.strerror or error}): "
+            "name the folder of images (data.path)"
         ) from None
     return "roles" if folders.issuperset(ROLES) else "identities"
 
 
-def files_below(data_folder: Path) -> Iterator[tuple[str, str]]:
+def files_below(data_folder: Place) -> Iterator[tuple[str, str]]:
     """Each file in the folder and below, in no order: its path from the folder, and why it can't be read or "".
 
     Links to folders are followed after all real folders, and each folder is read once: a loop ends, and a folder keeps
-    its own name. A folder that isn't read stands for its files.
+    its own name. A folder that isn't read stands for its files. A store has neither links nor folders of its own.
     """
+    if isinstance(data_folder, Address):
+        yield from ((path, "") for path in data_folder.files())
+        return
     folders, links = [""], dict[str, tuple[int, int]]()
     known = {_inode(os.stat(data_folder))}
     while folders or links:
@@ -338,13 +343,19 @@ def _inode(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _examined(files: Sequence[Path], max_pixels: int) -> Iterator[FileInfo | Rejected]:
+def _folders_in(data_folder: Place) -> set[str]:
+    if isinstance(data_folder, Address):
+        return data_folder.folders()
+    return {entry.name for entry in os.scandir(data_folder) if entry.is_dir()}
+
+
+def _examined(files: Sequence[Place], max_pixels: int) -> Iterator[FileInfo | Rejected]:
     """`examine` of each file, in order."""
     processes = sum(map(_size, files)) // _BYTES_WORTH_A_PROCESS
     return mapped(partial(examine, max_pixels=max_pixels), files, processes)
 
 
-def _size(file: Path) -> int:
+def _size(file: Place) -> int:
     try:
         return file.stat().st_size
     except OSError:  # `examine` will say so

@@ -25,6 +25,7 @@ from siamese.oddities import KINDS, TINY, Group, Oddities, Outlier, owners_of
 from siamese.page import STYLE, data_uri, page, section, small, table
 from siamese.params import Params
 from siamese.progress import say, track
+from siamese.remote import Place
 from siamese.splits import SPLITS, quotas
 
 GENERATOR = "siamese inspect"
@@ -36,7 +37,7 @@ LONGEST_NAME = 90  # characters
 BINS = 40
 
 
-def refuse(page_file: Path, data_folder: Path, others: Iterable[Path] = ()) -> None:
+def refuse(page_file: Path, data_folder: Place, others: Iterable[Place] = ()) -> None:
     """Says so where a page can't be written there without harm.
 
     Args:
@@ -141,7 +142,7 @@ def thumbnails(read: Survey, rows: Sequence[int], max_pixels: int) -> dict[int, 
     return {row: drawing for row, drawing in found if drawing is not None}
 
 
-def thumbnail(file: Path, max_pixels: int) -> str | None:
+def thumbnail(file: Place, max_pixels: int) -> str | None:
     """The image as a person sees it, `THUMBNAIL` pixels or fewer on its longer side, as a data URI."""
     image = opened(file, max_pixels, (2 * THUMBNAIL, 2 * THUMBNAIL))
     if image is None:
@@ -388,9 +389,9 @@ def _method(params: Params) -> Iterator[Markup]:
     )
 
 
-def _inode(folder: Path) -> tuple[int, int] | None:
+def _inode(folder: Place) -> tuple[int, int] | None:
     try:
-        status = os.stat(folder)
+        status = os.stat(str(folder))
     except OSError:
         return None
     return status.st_dev, status.st_ino

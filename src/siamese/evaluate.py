@@ -14,6 +14,7 @@ from siamese.measured import Judged, Measured, measure_model
 from siamese.metrics import METRICS
 from siamese.one_shot import OneShot
 from siamese.params import EvaluateParams
+from siamese.remote import Place
 from siamese.scores import Images, Scorer
 from siamese.tables import read_table
 from siamese.weights import weights_digest
@@ -26,7 +27,7 @@ BASELINE_METRICS = ("eer", "auc", "accuracy", "precision")
 def run(
     catalog_file: Path,
     pairs_file: Path,
-    images_folder: Path,
+    images_folder: Place,
     model_folder: Path,
     history_file: Path,
     metrics_file: Path,
@@ -49,10 +50,10 @@ def run(
     Raises:
         InputError: an input is missing, or doesn't allow an evaluation.
     """
-    from siamese.stored import StoredImages
+    from siamese import stored
     from siamese.verifier import Verifier
 
-    images = StoredImages(existing(images_folder, "siamese preprocess"))
+    images = stored.opened(existing(images_folder, "siamese preprocess"))
     history = pd.read_csv(history_file) if history_file.exists() else None
     measured = measure(catalog_file, pairs_file, images, Verifier.load(model_folder), params)
     calibrate.write_threshold(threshold_file, measured.model.threshold, "validation", weights_digest(model_folder))

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from siamese.errors import InputError
 
@@ -125,7 +125,17 @@ def content_digest(place: Path) -> str:
     return digest(part for file in files for part in (os.fsencode(file.relative_to(place)), sha256(file).encode()))
 
 
-def existing(path: Path, made_by: str) -> Path:
+class Findable(Protocol):
+    """A path, or an address in a store."""
+
+    def exists(self) -> bool:
+        """Whether something is there."""
+
+
+Found = TypeVar("Found", bound=Findable)
+
+
+def existing(path: Found, made_by: str) -> Found:
     """`path` if it is there.
 
     Raises:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from io import BytesIO
+from pathlib import PurePosixPath
 from typing import Literal
 
 import pandas as pd
 
 from siamese.errors import InputError
 from siamese.progress import say
+from siamese.remote import Place
 from siamese.splits import HASH, SPLITS
 
 COLUMN = {"identities": "identity", "roles": "path"}  # what a row gives a split to, by layout
@@ -59,7 +61,7 @@ class Given:
         return found
 
 
-def read(data_folder: Path, splits: str, layout: Literal["identities", "roles"]) -> Given | None:
+def read(data_folder: Place, splits: str, layout: Literal["identities", "roles"]) -> Given | None:
     """The list that `catalog.splits` names; None where it asks for the hash.
 
     Args:
@@ -77,7 +79,7 @@ def read(data_folder: Path, splits: str, layout: Literal["identities", "roles"])
     if PurePosixPath(splits).is_absolute() or ".." in PurePosixPath(splits).parts:
         raise InputError(f"catalog.splits = {splits}: must lie in {data_folder}: name it by its path from there")
     try:
-        listed = pd.read_csv(data_folder / splits, dtype=str, keep_default_na=False)
+        listed = pd.read_csv(BytesIO((data_folder / splits).read_bytes()), dtype=str, keep_default_na=False)
     except OSError as error:
         raise InputError(
             f"{data_folder / splits}: can't be read ({error.strerror}): "

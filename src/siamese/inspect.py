@@ -15,6 +15,7 @@ from siamese.errors import InputError
 from siamese.looks import look_at
 from siamese.oddities import Oddities, find
 from siamese.params import CatalogParams
+from siamese.remote import Place
 from siamese.splits import SPLITS, STABLE_FROM, is_stable
 
 SHOWN = 10  # rejected files by name
@@ -80,20 +81,20 @@ class Survey:
         why_not: why there can't be a split, or None.
     """
 
-    folder: Path
+    folder: Place
     found: Found
     images: pd.DataFrame
     split: dict[str, dict[str, int]] | None
     why_not: str | None
 
     @property
-    def folders(self) -> set[Path]:
+    def folders(self) -> set[Place]:
         """All folders that files were found in, and those above them up to the folder itself."""
         below = {Path(path).parent for path in (*self.images["path"], *self.found.rejected["path"])}
         return {self.folder / part for folder in below for part in (folder, *folder.parents)}
 
 
-def survey(data_folder: Path, params: CatalogParams, max_pixels: int) -> Survey:
+def survey(data_folder: Place, params: CatalogParams, max_pixels: int) -> Survey:
     """Reads a folder of images as the step `catalog` does, and writes nothing.
 
     Raises:

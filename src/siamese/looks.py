@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -17,6 +16,7 @@ from PIL.PngImagePlugin import PngImageFile
 from siamese import likeness, pool, quality
 from siamese.images import canonical
 from siamese.progress import track
+from siamese.remote import Place
 from siamese.shapes import IMAGE_SHAPE
 
 LEAST_SIZE = (2 * IMAGE_SHAPE[1], 2 * IMAGE_SHAPE[0])  # width and height that a JPEG is decoded at, or more
@@ -59,7 +59,7 @@ class Looks:
     sharpness: np.ndarray
 
 
-def look_at(files: Sequence[Path], bytes: int, max_pixels: int) -> Looks:
+def look_at(files: Sequence[Place], bytes: int, max_pixels: int) -> Looks:
     """Decodes every file once, in several processes where that is worth while.
 
     Args:
@@ -84,7 +84,7 @@ def look_at(files: Sequence[Path], bytes: int, max_pixels: int) -> Looks:
     return Looks(np.array(rows, np.int64), np.array(hashes, np.uint64), seen, brightness, contrast, sharpness)
 
 
-def look(file: Path, max_pixels: int) -> Look | None:
+def look(file: Place, max_pixels: int) -> Look | None:
     """Reads and decodes one image; None where that fails: it was damaged or taken away since the catalog read it."""
     image = opened(file, max_pixels, LEAST_SIZE)
     if image is None:
@@ -104,7 +104,7 @@ def in_grey(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("L").resize((IMAGE_SHAPE[1], IMAGE_SHAPE[0]), Image.Resampling.BILINEAR))
 
 
-def opened(file: Path, max_pixels: int, least: tuple[int, int]) -> Image.Image | None:
+def opened(file: Place, max_pixels: int, least: tuple[int, int]) -> Image.Image | None:
     """The picture as a person sees it, in grey or RGB; None where it can't be decoded.
 
     Args:

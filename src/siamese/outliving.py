@@ -11,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from siamese import remote
 from siamese.errors import in_one_line, reason_of
 from siamese.places import CHECKPOINTS, TRACKING
 from siamese.progress import say
@@ -55,10 +56,10 @@ def working_files(place: str) -> Iterator[None]:
 
 
 class Copy:
-    """The files below a folder, and their copy below a URI."""
+    """The files in some folders below a folder, and their copy below a URI."""
 
-    def __init__(self, folder: Path, uri: str) -> None:
-        self._folder, self._uri = folder, uri.rstrip("/")
+    def __init__(self, folder: Path, uri: str, kept: Sequence[Path] = KEPT) -> None:
+        self._folder, self._uri, self._kept = folder, uri.rstrip("/"), kept
         self._there: dict[str, tuple[int, int]] = {}  # size and time of change of what was sent, or fetched
         self._ended = threading.Event()
 
@@ -114,7 +115,7 @@ class Copy:
 
     def _files(self) -> Iterator[Path]:
         """Whole files of checkpoints and records; what is being written has a name that begins with a dot."""
-        for kept in KEPT:
+        for kept in self._kept:
             for parent, folders, names in os.walk(self._folder / kept):
                 folders[:] = [name for name in folders if not name.startswith(".")]
                 below = Path(parent)
@@ -122,9 +123,7 @@ class Copy:
                     yield from (below / name for name in names if not name.startswith(".") and (below / name).is_file())
 
     def _store(self) -> tuple[AbstractFileSystem, str]:
-        import fsspec
-
-        store, root = fsspec.core.url_to_fs(self._uri, use_listings_cache=False)
+        store, root = remote.opened(self._uri)
         return store, root.rstrip("/")
 
 

@@ -1,4 +1,4 @@
-"""Work on many files in several processes, in order."""
+"""Work on many files in several processes, in order; on objects of a store by threads, which mostly wait."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import get_context
-from pathlib import Path
 from typing import TypeVar
 
 from siamese.progress import say
+from siamese.remote import Address, Place, overlapped
 
 Result = TypeVar("Result")
 
 _FILES_A_TASK = 64
 
 
-def mapped(function: Callable[[Path], Result], files: Sequence[Path], processes: int) -> Iterator[Result]:
+def mapped(function: Callable[[Place], Result], files: Sequence[Place], processes: int) -> Iterator[Result]:
     """`function` of each file, in order.
 
     Args:
@@ -26,6 +26,9 @@ def mapped(function: Callable[[Path], Result], files: Sequence[Path], processes:
         files: what it is given, one at a time.
         processes: no more than this machine lends are started; with fewer than two, this process does the work.
     """
+    if files and isinstance(files[0], Address):
+        yield from overlapped(function, files)
+        return
     done = 0
     processes = min(processes, available())
     if processes > 1:

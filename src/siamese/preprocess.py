@@ -11,10 +11,9 @@ import hashlib
 import json
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,12 +23,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from siamese import function_names, images, runners, stored
+from siamese import files, function_names, images, runners, stored
 from siamese.backend import tensorflow
 from siamese.errors import InputError
-from siamese.files import existing, unwritable, whole_folder
+from siamese.files import existing, unwritable
 from siamese.params import PreprocessParams
 from siamese.progress import say, track
+from siamese.remote import AT_ONCE, Address, Place, names_in, put, whole_folder
 from siamese.shapes import IMAGE_SHAPE
 from siamese.tables import read_table
 
@@ -38,11 +38,14 @@ MOST_BYTES = 2**29  # of a file's images, were they all converted to uncompresse
 FEWEST_IMAGES = 256  # a third of a second's work: less isn't worth handing to another worker
 FILES = 64  # from FEWEST_IMAGES to MOST_IMAGES an image file: so many cores find work
 ANALYSED_AT_ONCE = 256
+OWN = ["transform_fn", "transformed_metadata"]  # in the transform's folder
+
 _CATALOG_COLUMNS = ["image_id", "path", "split", "width", "height"]
 _IMAGE_ID, _SHARD, _PIXELS = "image_id", "shard", "pixels"
 _SCHEMA = pa.schema([(name, pa.large_list(pa.large_binary())) for name in ("encoded", _IMAGE_ID, _SHARD)])
 _READERS = 4
 _POLL_SECONDS = 0.2
+_POLLS_PART = 0.1  # of the time, at most
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,16 @@ class Planned:
 
 
 def run(
-    data_folder: Path,
+    data_folder: Place,
     catalog_file: Path,
-    images_folder: Path,
+    images_folder: Place,
     transform_folder: Path,
     params: PreprocessParams,
     max_pixels: int,
 ) -> None:
     """Reads the catalog's images, writes `images/` and `transform/`, both whole: the step as DVC and Kubeflow call it.
+
+    Images are read where they lie and files of pixels written where they belong, in a store too: none is copied here.
 
     Raises:
         InputError: an image changed, vanished or can't be decoded; a runner lacks an option or has an unknown one.
@@ -83,8 +88,8 @@ def run(
     shards = plan_shards(catalog, per_shard)
     training = plan_shards(catalog[catalog["split"] == "train"], ANALYSED_AT_ONCE) if params.standardise else []
     with (
-        whole_folder(images_folder, own=[stored.FILES]) as images_beside,
-        whole_folder(transform_folder, own=["transform_fn", "transformed_metadata"]) as transform_beside,
+        whole_folder(images_folder, [stored.FILES, stored.INDEX], mark=stored.INDEX) as images_beside,
+        files.whole_folder(transform_folder, OWN) as transform_beside,
     ):
         with _progress(images_beside, shards):
             run_pipeline(data_folder, shards, training, images_beside, transform_beside, params, max_pixels)
@@ -133,10 +138,10 @@ def _read_catalog(catalog_file: Path) -> pd.DataFrame:
 
 
 def run_pipeline(
-    data_folder: Path,
+    data_folder: Place,
     shards: list[Shard],
     training: list[Shard],
-    images_folder: Path,
+    images_folder: Place,
     transform_folder: Path,
     params: PreprocessParams,
     max_pixels: int,
@@ -157,7 +162,7 @@ def run_pipeline(
     options = runners.pipeline_options(params)
     runners.check(params, data_folder, images_folder, transform_folder)
     data, images_there, transform_there = (
-        runners.uri(folder, params) for folder in (data_folder, images_folder, transform_folder)
+        runners.reached(folder, params) for folder in (data_folder, images_folder, transform_folder)
     )
     read = partial(_read, data_folder=data, max_pixels=max_pixels)
     scalar = schema_pb2.TensorRepresentation(dense_tensor={"column_name": ENCODED, "shape": {}})
@@ -177,10 +182,12 @@ def run_pipeline(
             | "read to analyse" >> beam.Map(read)
         )
         transform = (train, config) | "analyse" >> analysis
-        _ = transform | "write the transform" >> tft_beam.WriteTransformFn(transform_there)
+        _ = transform | "write the transform" >> tft_beam.WriteTransformFn(str(transform_there))
         encoded = pipeline | "files" >> beam.Create(_to_plan(f"{scratch}/files", shards)) | "read" >> beam.Map(read)
         pixels, _ = ((encoded, config), transform) | "to pixels" >> to_pixels
-        _ = pixels | "write" >> beam.Map(partial(_write, folder=images_there))
+        written = pixels | "write" >> beam.Map(partial(_write, folder=images_there))
+        index = written | "gather the index" >> beam.combiners.ToList()
+        _ = index | "write the index" >> beam.Map(partial(_write_index, folder=images_there))
         runners.finish(pipeline)
 
 
@@ -207,15 +214,13 @@ def _from_plan(planned: Planned) -> Iterator[tuple[str, str]]:
         return zip(*json.loads(file.read(planned.length)), strict=True)
 
 
-def _read(planned: Planned, *, data_folder: str, max_pixels: int) -> pa.RecordBatch:
+def _read(planned: Planned, *, data_folder: Place, max_pixels: int) -> pa.RecordBatch:
     """A file's images in canonical encoding, a row an image."""
-    from apache_beam.io.filesystems import FileSystems
 
     def canonical(image_id: str, name: str) -> bytes:
-        path = f"{data_folder}/{name}"
+        path = data_folder / name
         try:
-            with FileSystems.open(path, compression_type="uncompressed") as file:
-                data = file.read()
+            data = path.read_bytes()
         except OSError as error:
             reason = error.strerror or _first_line(error)
             raise InputError(f"{path}: can't be read ({reason}): run `siamese catalog` again") from None
@@ -227,12 +232,13 @@ def _read(planned: Planned, *, data_folder: str, max_pixels: int) -> pa.RecordBa
             raise InputError(f"{path}: {reason}: run `siamese catalog` again") from None
 
     # A thread reads every fourth image: handing them out one by one costs more than reading a file that is cached.
+    readers = AT_ONCE if isinstance(data_folder, Address) else _READERS
     pairs = list(_from_plan(planned))
     encoded = [b""] * len(pairs)
-    with ThreadPoolExecutor(_READERS) as pool:
-        parts = pool.map(lambda first: [canonical(*pair) for pair in pairs[first::_READERS]], range(_READERS))
+    with ThreadPoolExecutor(readers) as pool:
+        parts = pool.map(lambda first: [canonical(*pair) for pair in pairs[first::readers]], range(readers))
         for first, part in enumerate(parts):
-            encoded[first::_READERS] = part
+            encoded[first::readers] = part
     columns = encoded, [image_id.encode() for image_id, _ in pairs], [planned.name.encode()] * len(encoded)
     return pa.RecordBatch.from_arrays([_one_a_row(column) for column in columns], schema=_SCHEMA)
 
@@ -242,21 +248,27 @@ def _one_a_row(values: Sequence[bytes]) -> pa.Array:
     return pa.LargeListArray.from_arrays(offsets, pa.array(values, pa.large_binary()))
 
 
-def _write(transformed: tuple[pa.RecordBatch, Any], *, folder: str) -> None:
-    """Writes one file of pixels: under another name, then renamed, so that a worker may fail and another try again."""
-    from apache_beam.io.filesystems import FileSystems
-
+def _write(transformed: tuple[pa.RecordBatch, Any], *, folder: Place) -> tuple[str, np.ndarray]:
+    """Writes one file of pixels, at once, so that a worker may fail and another try again: its name, and its part of
+    the index."""
     batch = transformed[0]
     [name] = batch[_SHARD].flatten().unique().to_pylist()
     pixels = np.frombuffer(_joined(batch[_PIXELS]), np.uint8).reshape(-1, *IMAGE_SHAPE)
     records = stored.to_records(batch[_IMAGE_ID].flatten().to_pylist(), pixels)
-    beside = f"{folder}/.{uuid.uuid4().hex}"
+    _put(folder, name.decode(), records.view(np.uint8).data)
+    return name.decode(), stored.index_of(records)
+
+
+def _write_index(parts: Sequence[tuple[str, np.ndarray]], *, folder: Place) -> None:
+    """Writes the index of all files, given in any order."""
+    _put(folder, stored.INDEX, stored.index_table([entries for _, entries in sorted(parts, key=lambda one: one[0])]))
+
+
+def _put(folder: Place, name: str, content: bytes | memoryview) -> None:
     try:
-        with FileSystems.create(beside, compression_type="uncompressed") as file:
-            file.write(records.view(np.uint8).data)
-        FileSystems.rename([beside], [f"{folder}/{name.decode()}"])
-    except Exception as error:
-        raise unwritable(Path(folder), error) or error from None
+        put(folder / name, content)
+    except OSError as error:
+        raise unwritable(Path(str(folder)), error) or error from None
 
 
 def _joined(column: pa.LargeListArray) -> memoryview:
@@ -268,17 +280,23 @@ def _joined(column: pa.LargeListArray) -> memoryview:
 
 
 @contextmanager
-def _progress(images_folder: Path, shards: list[Shard]) -> Iterator[None]:
+def _progress(images_folder: Place, shards: list[Shard]) -> Iterator[None]:
     """Shows how many files are done by looking for them: wherever the workers are, they need not report."""
     finished = threading.Event()
 
     def done() -> Iterator[str]:
-        waiting = [shard.name for shard in shards]
+        waiting = {shard.name for shard in shards}
+        took = 0.0
         while waiting:
-            last = finished.wait(_POLL_SECONDS)
-            there = [name for name in waiting if (images_folder / name).exists()]
-            yield from there
-            waiting = [] if last else [name for name in waiting if name not in there]
+            last = finished.wait(max(_POLL_SECONDS, took / _POLLS_PART))
+            began = time.monotonic()
+            with suppress(OSError, InputError):  # nothing is there yet, or the store is away: the workers will tell
+                there = waiting & names_in(images_folder)
+                yield from there
+                waiting -= there
+            took = time.monotonic() - began
+            if last:
+                return
 
     def show() -> None:
         for _ in track(done(), f"preprocessing images, {len(shards[0].paths)} at a time", len(shards)):
@@ -294,7 +312,7 @@ def _progress(images_folder: Path, shards: list[Shard]) -> Iterator[None]:
 
 
 @contextmanager
-def _decodable(data_folder: Path, shards: list[Shard], max_pixels: int) -> Iterator[None]:
+def _decodable(data_folder: Place, shards: list[Shard], max_pixels: int) -> Iterator[None]:
     """Names the image, when TensorFlow failed to decode one."""
     try:
         yield
@@ -304,7 +322,7 @@ def _decodable(data_folder: Path, shards: list[Shard], max_pixels: int) -> Itera
         raise
 
 
-def _find_undecodable(data_folder: Path, shards: list[Shard], max_pixels: int) -> None:
+def _find_undecodable(data_folder: Place, shards: list[Shard], max_pixels: int) -> None:
     """Raises InputError at the first image that TensorFlow can't decode: a batch that fails doesn't say which."""
     tf = tensorflow()
     for path in (data_folder / name for shard in shards for name in shard.paths):

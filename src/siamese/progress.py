@@ -6,16 +6,31 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 15  # a log is read afterwards: enough to see that it goes on, few enough to skip
 
+_stand_ins: dict[str, str] = {}
+
+
+def stands_for(here: Path, named: str) -> None:
+    """What is said of the path `here` is said of `named` from now on: a person named that, and never saw the other."""
+    _stand_ins[str(here)] = named
+
+
+def as_named(text: str) -> str:
+    """`text` with the names that a person knows."""
+    for here, named in _stand_ins.items():
+        text = text.replace(here, named)
+    return text
+
 
 def say(line: str) -> None:
     """One line to standard error: what a person reads, apart from results on standard output."""
     with suppress(OSError):  # who reads no longer, or a log on a full disk, must not end the work
-        print(line, file=sys.stderr, flush=True)
+        print(as_named(line), file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:

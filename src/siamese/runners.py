@@ -18,6 +18,7 @@ from typing import Any
 from siamese.errors import InputError, in_one_line, reason_of
 from siamese.params import PreprocessParams
 from siamese.progress import say
+from siamese.remote import Place, place
 
 LOCAL = "DirectRunner"
 REQUIRED_OPTIONS: dict[str, dict[str, str]] = {
@@ -68,7 +69,7 @@ def pipeline_options(params: PreprocessParams) -> Any:
     return parsed
 
 
-def check(params: PreprocessParams, *folders: Path) -> None:
+def check(params: PreprocessParams, *folders: Place) -> None:
     """Finds out early what would end the job late.
 
     Raises:
@@ -76,7 +77,7 @@ def check(params: PreprocessParams, *folders: Path) -> None:
     """
     if params.runner == "DataflowRunner":
         for folder in folders:
-            if not folder.absolute().is_relative_to("/gcs"):
+            if isinstance(folder, Path) and not folder.absolute().is_relative_to("/gcs"):
                 raise InputError(
                     f"{folder}: DataflowRunner's workers can't reach it: use folders in a bucket, mounted under /gcs"
                 )
@@ -95,11 +96,13 @@ def runner(params: PreprocessParams) -> Any:
     return FnApiRunner()
 
 
-def uri(folder: Path, params: PreprocessParams) -> str:
+def reached(folder: Place, params: PreprocessParams) -> Place:
     """A folder as workers reach it: what Vertex AI and Kubeflow mount under /gcs lies in a bucket, for workers
     elsewhere."""
-    path = folder.absolute().as_posix()
-    return path if params.runner == LOCAL else re.sub("^/gcs/", "gs://", path)
+    if not isinstance(folder, Path):
+        return folder
+    path = folder.absolute()
+    return path if params.runner == LOCAL else place(re.sub("^/gcs/", "gs://", path.as_posix()))
 
 
 @contextmanager

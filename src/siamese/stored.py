@@ -1,13 +1,15 @@
 """The pixels that `preprocess` stores, read at random without loading them.
 
 A file is a TFRecord file of tf.train.Example {image_id, pixels}, as any TensorFlow program reads it. As all its records
-have the same length and layout, it is a table too, and is mapped into memory as one.
+have the same length and layout, it is a table too, and is mapped into memory as one. Beside the files lies an index of
+all records, which is what makes a set in an object store usable (siamese.stored_elsewhere).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,11 @@ import numpy as np
 
 from siamese.errors import InputError
 from siamese.files import digest
+from siamese.remote import Place
 from siamese.shapes import IMAGE_SHAPE
 
 FILES = "part-*.tfrecord"
+INDEX = "index.parquet"
 _PIXEL_BYTES = int(np.prod(IMAGE_SHAPE))
 _MAPPED_AT_ONCE = 256  # each map holds a file descriptor
 
@@ -58,6 +62,7 @@ RECORD = np.dtype(
         ("crc", "<u4"),  # of the Example
     ]
 )
+IN_INDEX = np.dtype([("image_id", f"S{_ID_BYTES}"), ("crc", "<u4")])
 _HEAD_BYTES = 12
 _EXAMPLE_BYTES = RECORD.itemsize - _HEAD_BYTES - 4
 
@@ -81,17 +86,57 @@ def to_records(image_ids: Sequence[str] | Sequence[bytes], pixels: np.ndarray) -
     records["image_id"] = image_ids
     records["before_pixels"] = np.void(_BEFORE_PIXELS)
     records["pixels"] = pixels
-    records["crc"] = [_crc_of(record) for record in records]
+    records["crc"] = [crc_of(record) for record in records]
     return records
 
 
-def count(images_folder: Path) -> int:
+def index_of(records: np.ndarray) -> np.ndarray:
+    """What the index tells of a file's records: `IN_INDEX` [n]."""
+    entries = np.empty(len(records), IN_INDEX)
+    entries["image_id"], entries["crc"] = records["image_id"], records["crc"]
+    return entries
+
+
+def index_table(parts: Sequence[np.ndarray]) -> bytes:
+    """The index, a Parquet table: image_id, file (its number, from 0) and crc of each record, in order of row.
+
+    Args:
+        parts: `IN_INDEX` [n] of each file, in their order.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    entries = np.concatenate(parts)
+    files = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part) for part in parts])
+    digits = pa.py_buffer(np.ascontiguousarray(entries["image_id"]))
+    ids = pa.Array.from_buffers(pa.binary(_ID_BYTES), len(entries), [None, digits])
+    table = {"image_id": ids.cast(pa.large_binary()).cast(pa.large_string()), "file": files, "crc": entries["crc"]}
+    sink = pa.BufferOutputStream()
+    # Ids of 64 digits repeat nowhere, so dictionaries would only double them; each digit takes 4 of its 8 bits.
+    pa.parquet.write_table(pa.table(table), sink, compression="zstd", use_dictionary=["file"])
+    return sink.getvalue().to_pybytes()
+
+
+def count(images_folder: Place) -> int:
     """How many images a folder of such files holds, by their sizes alone.
 
     Raises:
         InputError: a file is missing or truncated.
     """
-    return sum(_count(file) for file in _all_files(images_folder))
+    return sum(images_in(images_folder, sizes_of(images_folder)))
+
+
+def opened(images_folder: Place) -> StoredImages:
+    """The stored images of a folder, here or in a store.
+
+    Raises:
+        InputError: a file is missing, truncated, damaged or of another kind; or the store can't be used.
+    """
+    if isinstance(images_folder, Path):
+        return StoredImages(images_folder)
+    from siamese.stored_elsewhere import ImagesElsewhere
+
+    return ImagesElsewhere(images_folder)
 
 
 class StoredImages:
@@ -103,14 +148,19 @@ class StoredImages:
         Raises:
             InputError: a file is missing, truncated, damaged or of another kind.
         """
-        self._files = _all_files(images_folder)
+        sizes = sizes_of(images_folder)
+        images_in(images_folder, sizes)
+        self._files = [images_folder / name for name in sizes]
         self._records = lru_cache(_MAPPED_AT_ONCE)(self._map)
-        ids = [self._ids(file) for file in range(len(self._files))]
+        self._number(images_folder, [self._ids(file) for file in range(len(self._files))])
+        self._checked = np.zeros(len(self), bool)
+
+    def _number(self, images_folder: Place, ids: Sequence[np.ndarray]) -> None:
+        """Numbers the rows by the image_ids of each file."""
         self._first_row = np.cumsum([0, *map(len, ids)])
         self._sorted_ids = np.concatenate(ids)
         if (self._sorted_ids[1:] <= self._sorted_ids[:-1]).any():
             raise InputError(f"{images_folder} isn't in order of image_id: run `siamese preprocess` again")
-        self._checked = np.zeros(len(self), bool)
 
     def __len__(self) -> int:
         return len(self._sorted_ids)
@@ -122,8 +172,7 @@ class StoredImages:
 
     def digest(self) -> str:
         """SHA-256 of all image_ids and checksums: equal for equal images, however many of them lie in a file."""
-        checksums = [self._records(file)["crc"].tobytes() for file in range(len(self._files))]
-        return digest([self._sorted_ids.tobytes(), b"".join(checksums)])
+        return digest([self._sorted_ids.tobytes(), self._checksums()])
 
     def rows_of(self, image_ids: Sequence[str]) -> np.ndarray:
         """The row of each image: int64 [n].
@@ -164,51 +213,79 @@ class StoredImages:
             pixels[place] = record["pixels"]
         return pixels
 
+    def batches(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """`rows` of each, in order. From a store, those that come next are read meanwhile."""
+        return map(self.rows, batches)
+
+    def _checksums(self) -> bytes:
+        """Those of all records."""
+        return b"".join(self._records(file)["crc"].tobytes() for file in range(len(self._files)))
+
     def _map(self, file: int) -> np.ndarray:
         path = self._files[file]
         try:
             return np.memmap(path, RECORD, mode="r").view(np.ndarray)
         except (OSError, ValueError) as error:
-            raise _damaged(path, f"can't be mapped: {error}") from None
+            raise damaged(path, f"can't be mapped: {error}") from None
 
     def _ids(self, file: int) -> np.ndarray:
         path = self._files[file]
-        _count(path)
         records = self._records(file)
         sound = to_records(["0" * _ID_BYTES], np.zeros((1, *IMAGE_SHAPE), np.uint8))[0]
         for name in ("length", "length_crc", "before_id", "before_pixels"):
             if (records[name] != sound[name]).any():
-                raise _damaged(path, "not the records that preprocess writes")
+                raise damaged(path, "not the records that preprocess writes")
         return records["image_id"].copy()
 
     def _check(self, record: np.void, file: int) -> None:
-        if record["crc"] != _crc_of(record):
+        if record["crc"] != crc_of(record):
             image_id = record["image_id"].decode("ascii", "replace")
-            raise _damaged(self._files[file], f"wrong checksum at image {image_id}")
+            raise damaged(self._files[file], f"wrong checksum at image {image_id}")
 
 
-def _all_files(folder: Path) -> list[Path]:
-    files = sorted(folder.glob(FILES))
-    if not files:
-        raise InputError(f"{folder} holds no stored images: run `siamese preprocess`, or name another folder")
-    shards = re.fullmatch(r"part-\d+-of-(\d+)\.tfrecord", files[0].name)
-    wanted = [folder / file_name(shard, int(shards[1])) for shard in range(int(shards[1]))] if shards else []
-    for file in wanted:
-        if file not in files:
-            raise InputError(f"{file} is missing: run `siamese preprocess` again")
-    if files != wanted:
-        raise InputError(f"{folder} holds files of several runs: run `siamese preprocess` again")
-    return files
+def sizes_of(images_folder: Place) -> dict[str, int]:
+    """Name and bytes of each file of stored images in a folder, in order.
+
+    Raises:
+        InputError: there is none, one is missing, or some are of another run.
+    """
+    if isinstance(images_folder, Path):
+        listed = {file.name: file.stat().st_size for file in images_folder.glob(FILES)}
+    else:
+        listed = images_folder.files()
+    sizes = {name: listed[name] for name in sorted(listed) if fnmatch(name, FILES)}
+    if not sizes:
+        raise InputError(f"{images_folder} holds no stored images: run `siamese preprocess`, or name another folder")
+    shards = re.fullmatch(r"part-\d+-of-(\d+)\.tfrecord", next(iter(sizes)))
+    wanted = [file_name(shard, int(shards[1])) for shard in range(int(shards[1]))] if shards else []
+    for name in wanted:
+        if name not in sizes:
+            raise InputError(f"{images_folder / name} is missing: run `siamese preprocess` again")
+    if [*sizes] != wanted:
+        raise InputError(f"{images_folder} holds files of several runs: run `siamese preprocess` again")
+    return sizes
 
 
-def _count(file: Path) -> int:
-    images, rest = divmod(file.stat().st_size, RECORD.itemsize)
-    if rest or not images:
-        raise _damaged(file, "truncated")
+def images_in(images_folder: Place, sizes: Mapping[str, int]) -> list[int]:
+    """How many images each file holds.
+
+    Args:
+        sizes: what `sizes_of` gives.
+
+    Raises:
+        InputError: one is truncated.
+    """
+    images = []
+    for name, size in sizes.items():
+        whole, rest = divmod(size, RECORD.itemsize)
+        if rest or not whole:
+            raise damaged(images_folder / name, "truncated")
+        images.append(whole)
     return images
 
 
-def _crc_of(record: np.void) -> int:
+def crc_of(record: np.void) -> int:
+    """The checksum that a record ought to have."""
     return _masked_crc(record.tobytes()[_HEAD_BYTES:-4])
 
 
@@ -218,5 +295,6 @@ def _masked_crc(data: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _damaged(file: Path, how: str) -> InputError:
+def damaged(file: Place, how: str) -> InputError:
+    """What to raise where a file isn't what `preprocess` wrote."""
     return InputError(f"{file}: {how}: run `siamese preprocess` again")

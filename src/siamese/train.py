@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from itertools import tee
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from siamese import __version__, backend, scores
-from siamese.batches import UNKNOWN, Plan, in_batch_plan, listed_plan
+from siamese import __version__, backend, scores, stored
+from siamese.batches import UNKNOWN, Plan, Step, in_batch_plan, listed_plan
 from siamese.checkpoints import Checkpoints, Origin, State
 from siamese.errors import InputError
 from siamese.files import content_digest, existing, refuse_foreign, whole_file, whole_folder
 from siamese.metrics import validation_metrics
 from siamese.params import TrainParams
 from siamese.progress import say, track
+from siamese.remote import Place
 from siamese.replicas import Replicas, start
 from siamese.shapes import EMBEDDING_UNITS
 from siamese.signals import Interrupt
@@ -49,7 +51,7 @@ class Listener(Protocol):
 def run(
     catalog_file: Path,
     pairs_file: Path,
-    images_folder: Path,
+    images_folder: Place,
     transform_folder: Path,
     model_folder: Path,
     history_file: Path,
@@ -82,7 +84,7 @@ def run(
     refuse_foreign(model_folder, MODEL_FILES)
     replicas = start(params.strategy)
     with replicas.together():
-        data = read_data(catalog_file, pairs_file, StoredImages(images_folder), params)
+        data = read_data(catalog_file, pairs_file, stored.opened(images_folder), params)
         precision = backend.resolve_precision(params.precision)
         origin = Origin(
             {
@@ -154,6 +156,11 @@ class Data:
             seed=params.seed,
             epoch=epoch,
         )
+
+    def steps(self, plan: Plan, first: int) -> Iterator[tuple[Step, np.ndarray]]:
+        """The steps of an epoch from number `first` on, with the pixels of each: uint8 [images, 100, 100, 3]."""
+        steps, ahead = tee(map(plan.step, range(first, plan.steps)))
+        return zip(steps, self.images.batches(self.train_rows[step.rows] for step in ahead), strict=True)
 
     def summary(self) -> str:
         known = self.codes[self.codes != UNKNOWN]
@@ -325,14 +332,13 @@ def train_epoch(training: Training, data: Data, after_step: Callable[[], None]) 
     params, state = training.params, training.state
     plan = data.plan(params, state.epoch)
     images = 0
-    for number in track(range(state.step, plan.steps), f"epoch {state.epoch + 1}"):
-        step = plan.step(number)
+    first, label = state.step, f"epoch {state.epoch + 1}"
+    for number, (step, pixels) in enumerate(track(data.steps(plan, first), label, plan.steps - first), first):
         if len(step.rows) < training.replicas.fewest_images:
             raise InputError(
                 f"train: a step of {len(step.rows)} images is too small for {training.replicas.count} devices: "
                 f"raise train.batch (now {params.batch}), or use fewer devices"
             )
-        pixels = data.images.rows(data.train_rows[step.rows])
         seed = np.array([params.seed % 2**31, state.epoch * plan.steps + number], np.int32)
         loss = float(training.step(pixels, step.first, step.second, step.labels, seed))
         if not np.isfinite(loss):

@@ -29,6 +29,7 @@ from siamese.measured import resampled_units
 from siamese.metrics import measure, rank
 from siamese.one_shot import OneShot
 from siamese.params import EvaluateParams
+from siamese.remote import Place
 from siamese.verifier import Verifier, read_image
 from siamese.weights import weights_digest
 
@@ -96,7 +97,7 @@ class Result:
 
 def run(
     trials_csv: Path,
-    data_folder: Path,
+    data_folder: Place,
     model: str | Path,
     threshold_file: Path | None,
     own_threshold: float | None,
@@ -191,7 +192,7 @@ def claims_of(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop_duplicates("claim").sort_values("claim").reset_index(drop=True)
 
 
-def scored(verifier: Verifier, data_folder: Path, names: pd.Index, table: pd.DataFrame, max_pixels: int) -> np.ndarray:
+def scored(verifier: Verifier, data_folder: Place, names: pd.Index, table: pd.DataFrame, max_pixels: int) -> np.ndarray:
     """The score of each row, float32 [rows]; each image is read and embedded once.
 
     Raises:

@@ -11,6 +11,7 @@ import numpy as np
 from siamese import backend
 from siamese.errors import InputError
 from siamese.images import Rejected, canonical, check
+from siamese.remote import Place
 
 
 class Verifier:
@@ -58,7 +59,7 @@ class Verifier:
         return np.asarray(self._servable.compare(anchors, others))
 
 
-def read_image(file: Path, max_pixels: int) -> bytes:
+def read_image(file: Place, max_pixels: int) -> bytes:
     """An image file in any accepted format, as the transform graph takes it.
 
     Raises:

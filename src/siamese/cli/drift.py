@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siamese import places
-from siamese.cli.options import AsJson, ParamsFile, Settings, answer
+from siamese.cli.options import AsJson, ParamsFile, Settings, answer, where
 from siamese.cli.steps import Images
 from siamese.cli.use import AnyModel
 from siamese.errors import ExitCode
+from siamese.remote import place
+from siamese.staging import staged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,15 +26,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def drift(
-    new_data: Annotated[
-        Path, typer.Argument(metavar="NEW_DATA", help="Folder of images, or the log of `siamese serve`.")
-    ],
+    new_data: Annotated[str, where(metavar="NEW_DATA", help="Folder of images, or the log of `siamese serve`.")],
     model: AnyModel = str(places.MODEL),
     catalog_file: Annotated[
-        Path | None,
-        typer.Option("--catalog", help="Catalog that it was trained on.", show_default="the model's own"),
+        str | None, where("--catalog", help="Catalog that it was trained on.", show_default="the model's own")
     ] = None,
-    images_folder: Images = places.IMAGES,
+    images_folder: Images = str(places.IMAGES),
     flat: Annotated[bool, typer.Option("--flat", help="Subfolders of NEW_DATA are no identities.")] = False,
     params_file: ParamsFile = None,
     settings: Settings = None,
@@ -40,25 +39,27 @@ def drift(
 ) -> int:
     """Tell whether new images differ from those trained on: exit code 4 where retraining is advised, else 0."""
     from siamese import drift as question
-    from siamese import references
+    from siamese import references, stored
     from siamese.params import load
-    from siamese.stored import StoredImages
 
     params = load(params_file, settings or [])
-    if new_data.is_file():
-        from siamese.serving import predictions
+    new, pixels = place(new_data), place(images_folder)
+    with staged() as at:
+        given = at.input(catalog_file) if catalog_file else None
+        if new.is_file():
+            from siamese.serving import predictions
 
-        log = predictions.read(new_data)  # before anything else: a wrong path is told at once
-        _, catalog = _origin(model, catalog_file)
-        found = question.of_log(log, catalog, StoredImages(images_folder), params.drift, str(new_data))
-    else:
-        from siamese.catalog import detect_layout
+            log = predictions.read(at.input(new_data))  # before anything else: a wrong path is told at once
+            _, catalog = _origin(model, given)
+            found = question.of_log(log, catalog, stored.opened(pixels), params.drift, new_data)
+        else:
+            from siamese.catalog import detect_layout
 
-        detect_layout(new_data)
-        model, catalog = _origin(model, catalog_file)
-        images = StoredImages(images_folder)
-        verifier = references.find(model).load()
-        found = question.of_folder(new_data, flat, catalog, images, verifier, params.drift, params.data.max_pixels)
+            detect_layout(new)
+            model, catalog = _origin(at.model(model), given)
+            images = stored.opened(pixels)
+            verifier = references.find(model).load()
+            found = question.of_folder(new, flat, catalog, images, verifier, params.drift, params.data.max_pixels)
     answer(found.as_dict(), question.to_text(found), as_json)
     return ExitCode.RETRAIN if found.retrain else ExitCode.DONE
 

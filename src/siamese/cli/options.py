@@ -9,8 +9,21 @@ from typing import Annotated, Any
 
 import typer
 
+from siamese.remote import is_uri
+
+
+def local(text: str | Path) -> Path:
+    """An option's path that can't be a URI."""
+    if is_uri(str(text)):
+        raise typer.BadParameter(f"{text} is a URI: name a path of this machine")
+    return Path(text)
+
+
 ParamsFile = Annotated[
-    Path | None, typer.Option("--params", help="Read parameters from this file.", show_default="params.yaml")
+    Path | None,
+    typer.Option(
+        "--params", metavar="PATH", parser=local, help="Read parameters from this file.", show_default="params.yaml"
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -24,7 +37,17 @@ def answer(result: Mapping[str, Any], text: str, as_json: bool) -> None:
     print(json.dumps(dict(result), indent=2, default=str) if as_json else text)
 
 
-def done(step: str, as_json: bool, **outputs: Path) -> None:
+def where(*names: str, help: str, **settings: Any) -> Any:
+    """An option or argument that is a path or a URI: a text, as a Path would make one slash of two.
+
+    Args:
+        names: of the option; none: it is an argument.
+    """
+    kind = typer.Option if names else typer.Argument
+    return kind(*names, **{"metavar": "PATH", "help": help, **settings})
+
+
+def done(step: str, as_json: bool, **outputs: Path | str) -> None:
     """Prints what a step wrote."""
     written = {name: str(path) for name, path in outputs.items()}
     lines = [f"{step}: wrote {path}" for path in written.values()]

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siamese import places
-from siamese.cli.options import AsJson, ParamsFile, Settings, answer
+from siamese.cli.options import AsJson, ParamsFile, Settings, answer, where
 from siamese.cli.steps import Catalog, Images, Pairs
 from siamese.errors import ExitCode
+from siamese.remote import place
+from siamese.staging import staged
 
 if TYPE_CHECKING:
     from siamese.promote import Promotion
@@ -35,16 +37,16 @@ def models(params_file: ParamsFile = None, settings: Settings = None, as_json: A
 
 
 def promote(
-    catalog_file: Catalog = places.CATALOG,
-    pairs_file: Pairs = places.PAIRS,
-    images_folder: Images = places.IMAGES,
+    catalog_file: Catalog = str(places.CATALOG),
+    pairs_file: Pairs = str(places.PAIRS),
+    images_folder: Images = str(places.IMAGES),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what the gate says.")] = False,
     trained: Annotated[
         bool,
         typer.Option("--trained", help="The model trained here, for CI; with --dry-run it need not be registered."),
     ] = False,
     report_file: Annotated[
-        Path | None, typer.Option("--report", help="Markdown to write: the gate's report.", show_default="none")
+        str | None, where("--report", help="Markdown to write: the gate's report.", show_default="none")
     ] = None,
     params_file: ParamsFile = None,
     settings: Settings = None,
@@ -58,15 +60,17 @@ def promote(
 
     params = load(params_file, settings or [])
     registry = Registry(params.registry.name)
-    files = (catalog_file, pairs_file, images_folder, places.MODELS)
-    if trained and dry_run:
-        champion, result = candidate.judge(registry, places.MODEL, places.THRESHOLD, *files, params.promote)
-        return _told(registry.name, step.Promotion(None, champion, result, moved=False), report_file, as_json)
-    against = candidate.challenge(registry, places.MODEL, places.THRESHOLD, places.METRICS) if trained else None
-    if against:
-        answer({"model": registry.name, "accepted": False, "reasons": [against], "moved": False}, against, as_json)
-        return ExitCode.REFUSED
-    return _told(registry.name, step.run(registry, *files, params.promote, dry_run), report_file, as_json)
+    with staged() as at:
+        files = (at.input(catalog_file), at.input(pairs_file), place(images_folder), places.MODELS)
+        report = at.output(report_file) if report_file else None
+        if trained and dry_run:
+            champion, result = candidate.judge(registry, places.MODEL, places.THRESHOLD, *files, params.promote)
+            return _told(registry.name, step.Promotion(None, champion, result, moved=False), report, as_json)
+        against = candidate.challenge(registry, places.MODEL, places.THRESHOLD, places.METRICS) if trained else None
+        if against:
+            answer({"model": registry.name, "accepted": False, "reasons": [against], "moved": False}, against, as_json)
+            return ExitCode.REFUSED
+        return _told(registry.name, step.run(registry, *files, params.promote, dry_run), report, as_json)
 
 
 def _told(model: str, done: Promotion, report_file: Path | None, as_json: bool) -> int:

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from siamese import places
-from siamese.cli.options import AsJson, ParamsFile, Settings, answer
+from siamese.cli.options import AsJson, ParamsFile, Settings, answer, local, where
 from siamese.cli.steps import Plots
+from siamese.remote import place
+from siamese.staging import staged
 
 
 def add_to(app: typer.Typer) -> None:
@@ -19,12 +21,15 @@ def add_to(app: typer.Typer) -> None:
 
 
 def inspect(
-    data: Annotated[Path, typer.Argument(help="Image folder.")],
+    data: Annotated[str, where(help="Image folder.")],
     thorough: Annotated[
         bool, typer.Option("--thorough", help="Also look at all pixels: near-duplicates, and images unlike the others.")
     ] = False,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Look thoroughly, and draw the report as a page, too.")
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", parser=local, help="Look thoroughly, and draw the report as a page, too."
+        ),
     ] = None,
     params_file: ParamsFile = None,
     settings: Settings = None,
@@ -38,10 +43,10 @@ def inspect(
     if html:
         from siamese import data_page
 
-        data_page.refuse(html, data)  # before the minutes that looking takes
-    read = question.survey(data, values.catalog, values.data.max_pixels)
+        data_page.refuse(html, place(data))  # before the minutes that looking takes
+    read = question.survey(place(data), values.catalog, values.data.max_pixels)
     if html:
-        data_page.refuse(html, data, read.folders)
+        data_page.refuse(html, place(data), read.folders)
     odd = question.look(read, values.data.max_pixels) if thorough or html else None
     report = question.report(read, odd)
     if html and odd:
@@ -50,7 +55,10 @@ def inspect(
 
 
 def summary(
-    draw: Annotated[Path | None, typer.Option("--draw", help="Also draw the network into this .svg or .png.")] = None,
+    draw: Annotated[
+        Path | None,
+        typer.Option("--draw", metavar="PATH", parser=local, help="Also draw the network into this .svg or .png."),
+    ] = None,
     params_file: ParamsFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -68,28 +76,33 @@ def summary(
 
 
 def metrics(
-    metrics_file: Annotated[Path, typer.Argument(help="What evaluate wrote.")] = places.METRICS, as_json: AsJson = False
+    metrics_file: Annotated[str, where(help="What evaluate wrote.")] = str(places.METRICS), as_json: AsJson = False
 ) -> None:
     """Print the figures of the test split, with intervals and the raw-pixel baseline."""
     from siamese import figures
 
-    found = figures.read(metrics_file)
+    with staged() as at:
+        found = figures.read(at.input(metrics_file))
     answer(found, figures.to_text(found), as_json)
 
 
 def changes(
     since: Annotated[str, typer.Option("--since", metavar="REV", help="Compare with this revision of git.")] = "HEAD",
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Write the Markdown here.", show_default="print it")
+        Path | None,
+        typer.Option(
+            "--output", metavar="FILE", parser=local, help="Write the Markdown here.", show_default="print it"
+        ),
     ] = None,
     verdict: Annotated[Path | None, typer.Option(metavar="FILE", help="What `siamese promote --json` printed.")] = None,
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw the curves here, and show them in the report.")
+        Path | None,
+        typer.Option(metavar="FILE.png", parser=local, help="Draw the curves here, and show them in the report."),
     ] = None,
     picture_address: Annotated[
         str | None, typer.Option(metavar="URL", help="Where readers find the picture.", show_default="its path")
     ] = None,
-    plots: Plots = places.PLOTS,
+    plots: Plots = str(places.PLOTS),
     earlier_plots: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Curves from before, drawn in grey.")
     ] = None,
@@ -104,7 +117,7 @@ def changes(
     if picture:
         from siamese.changes import curves
 
-        curves.draw(picture, plots, places.HISTORY, earlier_plots)
+        curves.draw(picture, Path(plots), places.HISTORY, earlier_plots)
     if output:
         question.write(output, text)
     else:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from siamese import places
-from siamese.cli.options import AsJson, ParamsFile, Settings, answer
+from siamese.cli.options import AsJson, ParamsFile, Settings, answer, where
 from siamese.cli.steps import Catalog, Data, History, Metrics, Model, Plots, Report, Run, Threshold
+from siamese.remote import place
+from siamese.staging import staged
 
 
 def add_to(app: typer.Typer) -> None:
@@ -19,14 +20,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 def register(
-    model_folder: Model = places.MODEL,
-    threshold_file: Threshold = places.THRESHOLD,
-    metrics_file: Metrics = places.METRICS,
-    plots_folder: Plots = places.PLOTS,
-    report_file: Report = places.REPORT,
-    catalog_file: Catalog = places.CATALOG,
-    history_file: History = places.HISTORY,
-    run_file: Run = places.RUN,
+    model_folder: Model = str(places.MODEL),
+    threshold_file: Threshold = str(places.THRESHOLD),
+    metrics_file: Metrics = str(places.METRICS),
+    plots_folder: Plots = str(places.PLOTS),
+    report_file: Report = str(places.REPORT),
+    catalog_file: Catalog = str(places.CATALOG),
+    history_file: History = str(places.HISTORY),
+    run_file: Run = str(places.RUN),
     data: Data = None,
     params_file: ParamsFile = None,
     settings: Settings = None,
@@ -37,9 +38,19 @@ def register(
     from siamese.params import load
 
     params = load(params_file, settings or [])
-    evaluated = (model_folder, threshold_file, metrics_file, plots_folder, report_file)
-    trained = (catalog_file, history_file, run_file, data or Path(params.data.path))
-    registered = step.run(*evaluated, *trained, params)
+    with staged() as at:
+        registered = step.run(
+            at.input(model_folder),
+            at.input(threshold_file),
+            at.input(metrics_file),
+            at.input(plots_folder),
+            at.input(report_file),
+            at.input(catalog_file),
+            at.input(history_file),
+            at.input(run_file),
+            place(data or params.data.path),
+            params,
+        )
     answer(registered.as_dict(), step.to_text(registered), as_json)
 
 
@@ -49,7 +60,7 @@ def lineage(
         typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS.", show_default="the champion"),
     ] = None,
     save_params: Annotated[
-        Path | None, typer.Option("--save-params", metavar="FILE", help="Write its parameters as a params.yaml.")
+        str | None, where("--save-params", metavar="FILE", help="Write its parameters as a params.yaml.")
     ] = None,
     params_file: ParamsFile = None,
     settings: Settings = None,
@@ -62,7 +73,8 @@ def lineage(
 
     reference = model or f"{SCHEME}{load(params_file, settings or []).registry.name}@{CHAMPION}"
     if save_params:
-        question.save_params(reference, save_params)
+        with staged() as at:
+            question.save_params(reference, at.output(save_params))
         answer({"params": str(save_params)}, f"lineage: wrote {save_params}", as_json)
         return
     found = question.lineage(reference)

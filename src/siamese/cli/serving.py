@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from siamese import places
-from siamese.cli.options import ParamsFile, Settings
+from siamese.cli.options import ParamsFile, Settings, local
 from siamese.cli.use import AnyModel, ItsThreshold, OwnThreshold
+from siamese.staging import staged
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,7 +26,13 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: a free one.")] = 8000,
     log: Annotated[
         Path | None,
-        typer.Option("--log", help="Append each prediction to this file, without images.", show_default="none"),
+        typer.Option(
+            "--log",
+            metavar="PATH",
+            parser=local,
+            help="Append each prediction to this file, without images.",
+            show_default="none",
+        ),
     ] = None,
     access_log: Annotated[bool, typer.Option("--access-log", help="Print a line of JSON for each request.")] = False,
     params_file: ParamsFile = None,
@@ -37,4 +44,6 @@ def serve(
 
     params = load(params_file, settings or [])
     limits, max_pixels = params.serve, params.data.max_pixels
-    server.run(model, threshold_file, threshold, host, port, log, access_log, limits, max_pixels)
+    with staged() as at:
+        own = at.input(threshold_file) if threshold_file else None
+        server.run(at.model(model), own, threshold, host, port, log, access_log, limits, max_pixels)

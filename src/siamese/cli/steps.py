@@ -8,24 +8,26 @@ from typing import Annotated
 import typer
 
 from siamese import places
-from siamese.cli.options import AsJson, ParamsFile, Settings, done
+from siamese.cli.options import AsJson, ParamsFile, Settings, done, where
+from siamese.remote import place
+from siamese.staging import staged
 
 # The sections that a measured model depends on: what the report shows.
 MEASURED = ("data", "sample", "catalog", "pairs", "preprocess", "model", "train", "evaluate")
 
-Data = Annotated[Path | None, typer.Option("--data", help="Image folder.", show_default="data.path of params.yaml")]
-Catalog = Annotated[Path, typer.Option("--catalog", help="Catalog of images.")]
-Rejected = Annotated[Path, typer.Option("--rejected", help="Files that were not taken, with reasons.")]
-Pairs = Annotated[Path, typer.Option("--pairs", help="Labelled pairs.")]
-Images = Annotated[Path, typer.Option("--images", help="Stored pixels.")]
-Transform = Annotated[Path, typer.Option("--transform", help="Transform graph.")]
-Model = Annotated[Path, typer.Option("--model", help="Model folder.")]
-Run = Annotated[Path, typer.Option("--run", help="Which run in MLflow this training is.")]
-History = Annotated[Path, typer.Option("--history", help="Figures of each epoch.")]
-Metrics = Annotated[Path, typer.Option("--metrics", help="Figures of the test split.")]
-Plots = Annotated[Path, typer.Option("--plots", help="Curves, as CSV.")]
-Report = Annotated[Path, typer.Option("--report", help="The report, one HTML file.")]
-Threshold = Annotated[Path, typer.Option("--threshold-file", help="The threshold chosen.")]
+Data = Annotated[str | None, where("--data", help="Image folder.", show_default="data.path of params.yaml")]
+Catalog = Annotated[str, where("--catalog", help="Catalog of images.")]
+Rejected = Annotated[str, where("--rejected", help="Files that were not taken, with reasons.")]
+Pairs = Annotated[str, where("--pairs", help="Labelled pairs.")]
+Images = Annotated[str, where("--images", help="Stored pixels.")]
+Transform = Annotated[str, where("--transform", help="Transform graph.")]
+Model = Annotated[str, where("--model", help="Model folder.")]
+Run = Annotated[str, where("--run", help="Which run in MLflow this training is.")]
+History = Annotated[str, where("--history", help="Figures of each epoch.")]
+Metrics = Annotated[str, where("--metrics", help="Figures of the test split.")]
+Plots = Annotated[str, where("--plots", help="Curves, as CSV.")]
+Report = Annotated[str, where("--report", help="The report, one HTML file.")]
+Threshold = Annotated[str, where("--threshold-file", help="The threshold chosen.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,7 +37,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def sample(
-    out: Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.")] = places.SAMPLE,
+    out: Annotated[str, where(help="Folder to write; must be new or empty.")] = str(places.SAMPLE),
     identities: Annotated[int | None, typer.Option(help="Writers.", show_default="sample.identities")] = None,
     images: Annotated[int | None, typer.Option(help="Signatures a writer.", show_default="sample.images")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same pixels.", show_default="sample.seed")] = None,
@@ -51,14 +53,15 @@ def sample(
 
     given = dict(identities=identities, images=images, seed=seed, layout=layout, forgeries=forgeries)
     own = [f"sample.{key}={str(value).lower()}" for key, value in given.items() if value is not None]
-    step.run(out, load(params_file, [*(settings or []), *own]).sample)
+    with staged() as at:
+        step.run(at.output_folder(out, own=[]), load(params_file, [*(settings or []), *own]).sample)
     done("sample", as_json, images=out)
 
 
 def catalog(
     data: Data = None,
-    catalog_file: Catalog = places.CATALOG,
-    rejected_file: Rejected = places.REJECTED,
+    catalog_file: Catalog = str(places.CATALOG),
+    rejected_file: Rejected = str(places.REJECTED),
     params_file: ParamsFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -68,13 +71,15 @@ def catalog(
     from siamese.params import load
 
     params = load(params_file, settings or [])
-    step.run(data or Path(params.data.path), catalog_file, rejected_file, params.catalog, params.data.max_pixels)
+    with staged() as at:
+        outputs = at.output(catalog_file), at.output(rejected_file, tells_why=True)
+        step.run(place(data or params.data.path), *outputs, params.catalog, params.data.max_pixels)
     done("catalog", as_json, catalog=catalog_file, rejected=rejected_file)
 
 
 def pairs(
-    catalog_file: Catalog = places.CATALOG,
-    pairs_file: Pairs = places.PAIRS,
+    catalog_file: Catalog = str(places.CATALOG),
+    pairs_file: Pairs = str(places.PAIRS),
     params_file: ParamsFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -83,15 +88,17 @@ def pairs(
     from siamese import pairs as step
     from siamese.params import load
 
-    step.run(catalog_file, pairs_file, load(params_file, settings or []).pairs)
+    params = load(params_file, settings or [])
+    with staged() as at:
+        step.run(at.input(catalog_file), at.output(pairs_file), params.pairs)
     done("pairs", as_json, pairs=pairs_file)
 
 
 def preprocess(
     data: Data = None,
-    catalog_file: Catalog = places.CATALOG,
-    images_folder: Images = places.IMAGES,
-    transform_folder: Transform = places.TRANSFORM,
+    catalog_file: Catalog = str(places.CATALOG),
+    images_folder: Images = str(places.IMAGES),
+    transform_folder: Transform = str(places.TRANSFORM),
     params_file: ParamsFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -101,23 +108,30 @@ def preprocess(
     from siamese.params import load
 
     params = load(params_file, settings or [])
-    data_folder = data or Path(params.data.path)
-    step.run(data_folder, catalog_file, images_folder, transform_folder, params.preprocess, params.data.max_pixels)
+    with staged() as at:
+        step.run(
+            place(data or params.data.path),
+            at.input(catalog_file),
+            place(images_folder),
+            at.output_folder(transform_folder, step.OWN, mark="transform_fn/saved_model.pb"),
+            params.preprocess,
+            params.data.max_pixels,
+        )
     done("preprocess", as_json, images=images_folder, transform=transform_folder)
 
 
 def train(
-    catalog_file: Catalog = places.CATALOG,
-    pairs_file: Pairs = places.PAIRS,
-    images_folder: Images = places.IMAGES,
-    transform_folder: Transform = places.TRANSFORM,
-    model_folder: Model = places.MODEL,
-    history_file: History = places.HISTORY,
-    run_file: Run = places.RUN,
-    checkpoint_folder: Annotated[Path, typer.Option("--checkpoints", help="Working files.")] = places.CHECKPOINTS,
+    catalog_file: Catalog = str(places.CATALOG),
+    pairs_file: Pairs = str(places.PAIRS),
+    images_folder: Images = str(places.IMAGES),
+    transform_folder: Transform = str(places.TRANSFORM),
+    model_folder: Model = str(places.MODEL),
+    history_file: History = str(places.HISTORY),
+    run_file: Run = str(places.RUN),
+    checkpoint_folder: Annotated[str, where("--checkpoints", help="Working files.")] = str(places.CHECKPOINTS),
     resume: Annotated[
-        Path | None,
-        typer.Option(help="Continue from this checkpoint, or a folder of them.", show_default="the run's own newest"),
+        str | None,
+        where("--resume", help="Continue from this checkpoint, or a folder.", show_default="the run's own newest"),
     ] = None,
     params_file: ParamsFile = None,
     settings: Settings = None,
@@ -129,34 +143,35 @@ def train(
     from siamese.tracking.record import recorded
 
     params = load(params_file, settings or [])
-    with recorded(params, catalog_file, history_file, run_file) as listener:
-        wrote = step.run(
-            catalog_file,
-            pairs_file,
-            images_folder,
-            transform_folder,
-            model_folder,
-            history_file,
-            params.train,
-            params.model.network,
-            checkpoint_folder,
-            resume,
-            listener,
+    with staged() as at:
+        inputs = (
+            at.input(catalog_file, beside=[places.REJECTED.name]),  # which the record keeps
+            at.input(pairs_file),
+            place(images_folder),
+            at.input(transform_folder),
         )
+        model = at.output_folder(model_folder, step.MODEL_FILES, mark="servable/saved_model.pb")
+        history, run = at.output(history_file), at.output(run_file)
+        checkpoints = at.working_folder(checkpoint_folder)
+        begin_at = at.input(resume) if resume else None
+        with recorded(params, inputs[0], history, run) as listener:
+            wrote = step.run(
+                *inputs, model, history, params.train, params.model.network, checkpoints, begin_at, listener
+            )
     outputs = {"model": model_folder, "history": history_file, "run": run_file}
     done("train", as_json, **(outputs if wrote else {}))
 
 
 def evaluate(
-    catalog_file: Catalog = places.CATALOG,
-    pairs_file: Pairs = places.PAIRS,
-    images_folder: Images = places.IMAGES,
-    model_folder: Model = places.MODEL,
-    history_file: History = places.HISTORY,
-    metrics_file: Metrics = places.METRICS,
-    plots_folder: Plots = places.PLOTS,
-    report_file: Report = places.REPORT,
-    threshold_file: Threshold = places.THRESHOLD,
+    catalog_file: Catalog = str(places.CATALOG),
+    pairs_file: Pairs = str(places.PAIRS),
+    images_folder: Images = str(places.IMAGES),
+    model_folder: Model = str(places.MODEL),
+    history_file: History = str(places.HISTORY),
+    metrics_file: Metrics = str(places.METRICS),
+    plots_folder: Plots = str(places.PLOTS),
+    report_file: Report = str(places.REPORT),
+    threshold_file: Threshold = str(places.THRESHOLD),
     params_file: ParamsFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -167,18 +182,19 @@ def evaluate(
     from siamese.sample import STAND_IN
 
     params = load(params_file, settings or [])
-    step.run(
-        catalog_file,
-        pairs_file,
-        images_folder,
-        model_folder,
-        history_file,
-        metrics_file,
-        plots_folder,
-        report_file,
-        threshold_file,
-        params.evaluate,
-        settings=params.model_dump(include=set(MEASURED)),
-        note=STAND_IN if Path(params.data.path).resolve() == places.SAMPLE.resolve() else None,
-    )
+    with staged() as at:
+        step.run(
+            at.input(catalog_file),
+            at.input(pairs_file),
+            place(images_folder),
+            at.input(model_folder),
+            at.input(history_file),
+            at.output(metrics_file),
+            at.output_folder(plots_folder, own=["*.csv"]),
+            at.output(report_file),
+            at.output(threshold_file),
+            params.evaluate,
+            settings=params.model_dump(include=set(MEASURED)),
+            note=STAND_IN if Path(params.data.path).resolve() == places.SAMPLE.resolve() else None,
+        )
     done("evaluate", as_json, metrics=metrics_file, plots=plots_folder, report=report_file, threshold=threshold_file)

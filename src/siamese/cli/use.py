@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from siamese import places
-from siamese.cli.options import AsJson, ParamsFile, Settings, answer, done
+from siamese.cli.options import AsJson, ParamsFile, Settings, answer, done, local, where
 from siamese.cli.steps import Data, Images, Model, Pairs, Threshold
+from siamese.remote import place
+from siamese.staging import staged
 
 AnyModel = Annotated[
     str,
@@ -19,8 +21,7 @@ AnyModel = Annotated[
     ),
 ]
 ItsThreshold = Annotated[
-    Path | None,
-    typer.Option("--threshold-file", help="Another threshold.", show_default="the model's own"),
+    str | None, where("--threshold-file", help="Another threshold.", show_default="the model's own")
 ]
 OwnThreshold = Annotated[
     float | None,
@@ -35,8 +36,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def verify(
-    a: Annotated[Path, typer.Argument(help="An image.")],
-    b: Annotated[Path, typer.Argument(help="Another image.")],
+    a: Annotated[str, where(help="An image.")],
+    b: Annotated[str, where(help="Another image.")],
     model: AnyModel = str(places.MODEL),
     threshold_file: ItsThreshold = None,
     threshold: OwnThreshold = None,
@@ -49,16 +50,17 @@ def verify(
     from siamese.params import load
 
     params = load(params_file, settings or [])
-    result = command.verify(a, b, model, threshold_file, threshold, params.data.max_pixels)
+    with staged() as at:
+        images, found = (at.input(a), at.input(b)), at.model(model)
+        own = at.input(threshold_file) if threshold_file else None
+        result = command.verify(*images, found, own, threshold, params.data.max_pixels)
     answer(result.as_dict(), str(result), as_json)
     return 0 if result.same else 1
 
 
 def score(
-    pairs_csv: Annotated[Path, typer.Argument(metavar="PAIRS.csv", help="Columns anchor and other: image paths.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="CSV to write.", show_default="terminal")
-    ] = None,
+    pairs_csv: Annotated[str, where(metavar="PAIRS.csv", help="Columns anchor and other: image paths.")],
+    output: Annotated[str | None, where("--output", "-o", help="CSV to write.", show_default="terminal")] = None,
     model: AnyModel = str(places.MODEL),
     threshold_file: ItsThreshold = None,
     threshold: OwnThreshold = None,
@@ -71,9 +73,14 @@ def score(
     from siamese.params import load
 
     params = load(params_file, settings or [])
-    scored = command.score(pairs_csv, model, threshold_file, threshold, params.data.max_pixels)
+    with staged() as at:
+        listed, found = at.input(pairs_csv), at.model(model)
+        own = at.input(threshold_file) if threshold_file else None
+        written = at.output(output) if output else None
+        scored = command.score(listed, found, own, threshold, params.data.max_pixels)
+        if written:
+            command.write(scored, written)
     if output:
-        command.write(scored, output)
         done("score", as_json, scores=output)
     else:
         answer({"pairs": scored.to_dict("records")}, scored.to_csv(index=False).rstrip("\n"), as_json)
@@ -81,17 +88,21 @@ def score(
 
 def trials(
     trials_csv: Annotated[
-        Path, typer.Argument(metavar="TRIALS.csv", help="Columns probe, reference, label [, claim, trial, kind].")
+        str, where(metavar="TRIALS.csv", help="Columns probe, reference, label [, claim, trial, kind].")
     ],
     data: Data = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="JSON to write.", show_default="terminal")
-    ] = None,
+    output: Annotated[str | None, where("--output", "-o", help="JSON to write.", show_default="terminal")] = None,
     fuse: Annotated[str, typer.Option(help="Score of a claim with several references: mean | best.")] = "mean",
     log_file: Annotated[
-        Path | None, typer.Option("--log", help="Add a row to this CSV: which list was scored when, by which model.")
+        Path | None,
+        typer.Option(
+            "--log",
+            metavar="PATH",
+            parser=local,
+            help="Add a row to this CSV: which list was scored when, by which model.",
+        ),
     ] = None,
-    scores_file: Annotated[Path | None, typer.Option("--scores", help="CSV to write: each claim's score.")] = None,
+    scores_file: Annotated[str | None, where("--scores", help="CSV to write: each claim's score.")] = None,
     model: AnyModel = str(places.MODEL),
     threshold_file: ItsThreshold = None,
     threshold: OwnThreshold = None,
@@ -108,31 +119,33 @@ def trials(
     if fuse not in ("mean", "best"):
         raise InputError(f"--fuse {fuse}: must be mean or best")
     params = load(params_file, settings or [])
-    folder = data or Path(params.data.path)
-    result = command.run(
-        trials_csv,
-        folder,
-        model,
-        threshold_file,
-        threshold,
-        "best" if fuse == "best" else "mean",
-        log_file,
-        scores_file,
-        params.evaluate,
-        params.data.max_pixels,
-    )
+    with staged() as at:
+        written = at.output(output) if output else None
+        result = command.run(
+            at.input(trials_csv),
+            place(data or params.data.path),
+            at.model(model),
+            at.input(threshold_file) if threshold_file else None,
+            threshold,
+            "best" if fuse == "best" else "mean",
+            log_file,
+            at.output(scores_file) if scores_file else None,
+            params.evaluate,
+            params.data.max_pixels,
+        )
+        if written:
+            write_json(written, result.as_dict())
     if output:
-        write_json(output, result.as_dict())
         done("trials", as_json, figures=output)
     else:
         answer(result.as_dict(), str(result), as_json)
 
 
 def calibrate(
-    pairs_file: Pairs = places.PAIRS,
-    images_folder: Images = places.IMAGES,
-    model_folder: Model = places.MODEL,
-    threshold_file: Threshold = places.CALIBRATED,
+    pairs_file: Pairs = str(places.PAIRS),
+    images_folder: Images = str(places.IMAGES),
+    model_folder: Model = str(places.MODEL),
+    threshold_file: Threshold = str(places.CALIBRATED),
     split: Annotated[str, typer.Option(help="Use the pairs of this split; all: every pair.")] = "validation",
     params_file: ParamsFile = None,
     settings: Settings = None,
@@ -144,7 +157,9 @@ def calibrate(
 
     rule = load(params_file, settings or []).evaluate.threshold
     chosen_split = None if split == "all" else split
-    chosen = command.run(pairs_file, images_folder, model_folder, threshold_file, rule, chosen_split)
+    with staged() as at:
+        inputs = at.input(pairs_file), place(images_folder), at.input(model_folder)
+        chosen = command.run(*inputs, at.output(threshold_file), rule, chosen_split)
     text = (
         f"threshold {chosen.threshold:.4f} by {rule} from {chosen.pairs} pairs: use --threshold-file {threshold_file}"
     )

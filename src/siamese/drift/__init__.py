@@ -38,6 +38,7 @@ from siamese.errors import InputError
 from siamese.files import existing
 from siamese.params import DriftParams
 from siamese.progress import track
+from siamese.remote import Place
 from siamese.shapes import IMAGE_SHAPE
 from siamese.tables import read_table
 
@@ -81,7 +82,7 @@ class Drift:
 
 
 def of_folder(
-    folder: Path,
+    folder: Place,
     flat: bool,
     catalog: pd.DataFrame,
     images: StoredImages,

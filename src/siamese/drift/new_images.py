@@ -10,12 +10,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from siamese.catalog import detect_layout, files_below, kind_of, reason_by_name
 from siamese.images import Rejected, canonical, check
+from siamese.remote import Place
 
 HIDDEN = "hidden"
 
@@ -43,7 +43,7 @@ class NewImages:
         opened, known, copies: files opened; those among them that were to be left out; and those seen before.
     """
 
-    folder: Path
+    folder: Place
     paths: list[str]
     unit: np.ndarray
     identities: int
@@ -95,7 +95,7 @@ class NewImages:
         return NewImage(int(self.unit[row]), size.width, size.height, encoded)
 
 
-def find(folder: Path, flat: bool) -> NewImages:
+def find(folder: Place, flat: bool) -> NewImages:
     """Looks through a folder; opens no file.
 
     Args:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from siamese.images.bmp import Bmp
 from siamese.images.jpeg import Jpeg
 from siamese.images.picture import ImageInfo, Picture, Rejected, reasons
 from siamese.images.png import Png, png_bytes
+from siamese.remote import Place
 
 __all__ = [
     "LONGEST_SIDE",
@@ -104,7 +104,7 @@ def describe(data: bytes) -> ImageInfo:
     return _picture(data, None).info
 
 
-def examine(file: Path, max_pixels: int) -> FileInfo | Rejected:
+def examine(file: Place, max_pixels: int) -> FileInfo | Rejected:
     """Reads and checks one file: what it is, or (returned, to travel between processes) why it isn't taken."""
     try:
         size = file.stat().st_size

@@ -29,6 +29,7 @@ from siamese.promote import contest, gate_report, unseen
 from siamese.promote.contest import Entrant, Result
 from siamese.registry import CATALOG, CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
 from siamese.registry.lock import LEASE, Lock
+from siamese.remote import Place
 from siamese.tables import read_table
 from siamese.threshold import threshold_of
 from siamese.tracking.server import shown, tracking_uri
@@ -62,7 +63,7 @@ def run(
     registry: Registry,
     catalog_file: Path,
     pairs_file: Path,
-    images_folder: Path,
+    images_folder: Place,
     models_folder: Path,
     params: PromoteParams,
     dry_run: bool,
@@ -106,7 +107,7 @@ def score(
     champion: Version | None,
     catalog_file: Path,
     pairs_file: Path,
-    images_folder: Path,
+    images_folder: Place,
     models_folder: Path,
     params: PromoteParams,
 ) -> Result:
@@ -115,11 +116,11 @@ def score(
     Raises:
         InputError: an input is missing, or a version's files are.
     """
-    from siamese.stored import StoredImages
+    from siamese import stored
 
     catalog = read_table(existing(catalog_file, "siamese catalog"), CATALOG_COLUMNS)
     pairs = read_table(existing(pairs_file, "siamese pairs"), PAIR_COLUMNS)
-    images = StoredImages(existing(images_folder, "siamese preprocess"))
+    images = stored.opened(existing(images_folder, "siamese preprocess"))
     theirs = _entrant(registry, champion, models_folder) if champion else None
     return contest.judge(catalog, pairs, images, challenger, theirs, params)
 

@@ -15,6 +15,7 @@ from siamese.promote import ROLLED_BACK, score, unseen
 from siamese.promote.contest import Entrant, Result
 from siamese.register import SAME, read
 from siamese.registry import CHALLENGER, CHAMPION, Registry, Version
+from siamese.remote import Place
 from siamese.tables import read_table
 from siamese.threshold import threshold_of
 
@@ -25,7 +26,7 @@ def judge(
     threshold_file: Path,
     catalog_file: Path,
     pairs_file: Path,
-    images_folder: Path,
+    images_folder: Place,
     models_folder: Path,
     params: PromoteParams,
 ) -> tuple[Version | None, Result]:

@@ -25,6 +25,7 @@ from siamese.progress import say
 from siamese.register import card, model_files
 from siamese.registry import CHALLENGER, CHAMPION, Registry, Version
 from siamese.registry.lock import Lock
+from siamese.remote import Place
 from siamese.tables import read_table
 from siamese.threshold import threshold_of
 from siamese.tracking.facts import flat_params
@@ -80,7 +81,7 @@ def run(
     catalog_file: Path,
     history_file: Path,
     run_file: Path,
-    data_folder: Path,
+    data_folder: Place,
     params: Params,
 ) -> Registered:
     """Registers the model, unless it is registered already.
@@ -243,7 +244,7 @@ def _log_evaluation(
         client.log_text(run_id, text, CARD)
 
 
-def _log_data_report(client: MlflowClient, its_run: Run, catalog_file: Path, folder: Path, params: Params) -> None:
+def _log_data_report(client: MlflowClient, its_run: Run, catalog_file: Path, folder: Place, params: Params) -> None:
     """The report of `siamese inspect --html`, if there is none yet and the data is still what was trained on."""
     run_id = its_run.info.run_id
     with reached():

@@ -15,6 +15,7 @@ from typing import Any
 from siamese import __version__, places
 from siamese.files import digest, sha256
 from siamese.params import Params, known_keys
+from siamese.progress import as_named
 from siamese.tracking.server import shown
 
 LOCK = Path("dvc.lock")
@@ -115,7 +116,7 @@ def data_digest(data_path: str, catalog_file: Path) -> DataDigest:
 
 def _catalog_digest(catalog_file: Path) -> DataDigest:
     own = digest([catalog_file.read_bytes()])
-    return DataDigest(f"{CATALOG_DIGEST}{own}"[:_DIGEST_LENGTH], str(catalog_file))
+    return DataDigest(f"{CATALOG_DIGEST}{own}"[:_DIGEST_LENGTH], as_named(str(catalog_file)))
 
 
 def flat_params(params: Params, sections: Collection[str] | None = None) -> dict[str, str]:
