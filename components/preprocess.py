@@ -10,6 +10,7 @@ def preprocess(
     data: dsl.Input[dsl.Dataset],
     catalog: dsl.Input[dsl.Dataset],
     params: dict,
+    model_params: dict,
     max_pixels: int,
     images: dsl.Output[dsl.Dataset],
     transform: dsl.Output[dsl.Artifact],
@@ -20,14 +21,16 @@ def preprocess(
         data: the image folder.
         catalog: `catalog.parquet`, one row an image.
         params: section `preprocess` of params.yaml.
+        model_params: section `model`: its network says which size.
         max_pixels: `data.max_pixels` of params.yaml.
-        images: folder of TFRecord shards: uint8 [100, 100, 3] of every image.
+        images: folder of TFRecord shards: uint8 [height, width, channels] of every image.
         transform: folder of the TFT graph, the only definition of preprocessing.
     """
     from pathlib import Path
 
     from siamese import preprocess as step
-    from siamese.params import PreprocessParams, section
+    from siamese.params import ModelParams, PreprocessParams, section
 
-    outputs = Path(images.path), Path(transform.path)
-    step.run(Path(data.path), Path(catalog.path), *outputs, section(PreprocessParams, params), max_pixels)
+    files = [Path(one.path) for one in (data, catalog, images, transform)]
+    network = section(ModelParams, model_params).network
+    step.run(*files, section(PreprocessParams, params), network, max_pixels)

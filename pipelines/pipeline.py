@@ -85,7 +85,13 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
             drawn = step("pairs", pairs(catalog=images_of, params=pairs_params), "pairs", cached=True)
             stored = step(
                 "preprocess",
-                preprocess(data=data, catalog=images_of, params=preprocess_params, max_pixels=max_pixels),
+                preprocess(
+                    data=data,
+                    catalog=images_of,
+                    params=preprocess_params,
+                    model_params=model_params,
+                    max_pixels=max_pixels,
+                ),
                 "preprocess",
                 cached=True,
             )

@@ -54,6 +54,7 @@ def run(folder: Path, wanted: PreprocessParams, out: str = "out") -> Path:
         folder / out / "images",
         folder / out / "transform",
         wanted,
+        "specification",
         MAX_PIXELS,
     )
     return folder / out

@@ -123,6 +123,50 @@ def test_a_pair_scores_as_the_network_scores_it() -> None:
     np.testing.assert_allclose(tf.sigmoid(logits), expected, rtol=1e-5)
 
 
+def test_n_pair_by_hand() -> None:
+    """Images 0 and 1 show the same, 2 another; logits z01 = 1, z02 = 0, z12 = -2. Image 0 has the negative z02, image 1
+    has z12: (log(1 + e^(0-1)) + log(1 + e^(-2-1))) / 2."""
+    pairs = {"first": [0, 0, 1], "second": [1, 2, 2]}
+    value = loss.n_pair(tf.constant([1.0, 0, 0]), tf.constant([1.0, 0, -2]), **pairs, images=3)
+    assert float(value) == pytest.approx((math.log1p(math.exp(-1)) + math.log1p(math.exp(-3))) / 2, rel=1e-6)
+
+
+def test_n_pair_sums_over_all_negatives_of_an_image_and_not_over_its_positives() -> None:
+    """5 images of identities 0 0 0 1 1, by a loop over every positive pair and either end of it."""
+    codes, rng = np.array([0, 0, 0, 1, 1]), np.random.default_rng(4)
+    first, second = np.triu_indices(5, k=1)
+    labels, logits = (codes[first] == codes[second]).astype(float), rng.normal(0, 3, size=10)
+    z = np.zeros((5, 5))
+    z[first, second] = z[second, first] = logits
+    each = [
+        math.log(1 + sum(math.exp(z[i, n] - z[i, j]) for n in range(5) if codes[n] != codes[i]))
+        for i in range(5)
+        for j in range(5)
+        if i != j and codes[i] == codes[j]
+    ]
+    variable = tf.Variable(logits)
+    with tf.GradientTape() as tape:
+        value = loss.n_pair(tf.constant(labels), variable, first, second, 5)
+    assert float(value) == pytest.approx(sum(each) / len(each), rel=1e-9)
+    by_differences = slope(lambda logits: float(loss.n_pair(tf.constant(labels), logits, first, second, 5)), logits)
+    np.testing.assert_allclose(tape.gradient(value, variable), by_differences, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("label", [0.0, 1.0])
+def test_n_pair_of_a_batch_of_one_class_is_nothing_to_learn_from(label: float) -> None:
+    variable = tf.Variable([0.5, -0.5])
+    with tf.GradientTape() as tape:
+        value = loss.n_pair(tf.constant([label, label]), variable, [0, 0], [1, 2], 3)
+    assert float(value) == 0
+    np.testing.assert_array_equal(tape.gradient(value, variable), [0, 0])
+
+
+def test_n_pair_doesn_t_overflow() -> None:
+    """log(1 + e^(1000 + 1000)) = 2000."""
+    value = loss.n_pair(tf.constant([1.0, 0, 0]), tf.constant([-1000.0, 1000, 1000]), [0, 0, 1], [1, 2, 2], 3)
+    assert float(value) == 2000
+
+
 def slope(value: Callable[[np.ndarray], float], where: np.ndarray, step: float = 1e-6) -> np.ndarray:
     """The gradient by central differences: float64 [n] for `where`, float64 [n]."""
     steps = step * np.eye(len(where))

@@ -34,7 +34,7 @@ given = params.load(workspace / "params.yaml", ["train.checkpoint_every=1"])
 inputs = [workspace / "artifacts" / name for name in ("catalog.parquet", "pairs.parquet", "images", "transform")]
 written = outputs / "model", outputs / "history.csv"
 with working_files(place), recorded(given, inputs[0], written[1], outputs / "run.json") as listener:
-    train.run(*inputs, *written, given.train, given.model.network, places.CHECKPOINTS, listener=listener)
+    train.run(*inputs, *written, given.train, given.model, places.CHECKPOINTS, listener=listener)
 """
 
 

@@ -53,7 +53,9 @@ def test_the_index_tells_where_each_image_is_and_its_checksum(plain: Path) -> No
     assert index.image_id.tolist() == StoredImages(plain / "out/images").image_ids
     assert index.file.tolist() == [0] * 5 + [1] * 5 + [2]
     ends = [
-        (plain / "out/images" / stored.file_name(n, 3)).read_bytes()[stored.RECORD.itemsize * (row + 1) - 4 :][:4]
+        (plain / "out/images" / stored.file_name(n, 3)).read_bytes()[
+            stored.record_type(IMAGE_SHAPE).itemsize * (row + 1) - 4 :
+        ][:4]
         for n, images in enumerate([5, 5, 1])
         for row in range(images)
     ]
@@ -119,7 +121,8 @@ def test_a_fresh_process_ends_well_says_little_and_asks_no_network(plain: Path) 
         "images, transform = Path('fresh/images'), Path('fresh/transform')\n"
         "for data in ('nowhere', 'data'):\n"
         "    try:\n"
-        "        preprocess.run(Path(data), Path('catalog.parquet'), images, transform, params, 10**6)\n"
+        "        files = Path(data), Path('catalog.parquet'), images, transform\n"
+        "        preprocess.run(*files, params, 'specification', 10**6)\n"
         "    except errors.InputError:\n"
         "        assert data == 'nowhere'\n"
     )
@@ -200,7 +203,7 @@ def test_images_per_shard_auto_is_what_the_number_of_images_says(tmp_path: Path)
     many = {f"{number}.jpg": (jpeg + number.to_bytes(2, "big"), "train") for number in range(257)}
     out = run(catalog_of(tmp_path, many), params(per_shard="auto"))
     sizes = [file.stat().st_size for file in sorted((out / "images").iterdir())]
-    assert [size // stored.RECORD.itemsize for size in sizes] == [256, 1]
+    assert [size // stored.record_type(IMAGE_SHAPE).itemsize for size in sizes] == [256, 1]
 
 
 def frame(count: int, side: int = 10) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from test_train import weights_of
 from siamese import cli, places, remote, stored
 from siamese.errors import InputError
 from siamese.remote import Address, place
+from siamese.shapes import IMAGE_SHAPE
 from siamese.stored import StoredImages
 from siamese.stored_elsewhere import ImagesElsewhere
 
@@ -215,7 +216,7 @@ def test_only_the_records_asked_for_cross_the_network(set_of_forty, server: str,
         opening = counted.received
         assert 40 * 36 < opening < 10_000
         images.rows([3, 4, 5, 20, 39])
-        records = 5 * stored.RECORD.itemsize
+        records = 5 * stored.record_type(IMAGE_SHAPE).itemsize
         assert records < counted.received - opening < records + 3 * 1000
         before = counted.received
         images.rows([39, 3])

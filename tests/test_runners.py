@@ -30,6 +30,7 @@ from storage_servers import free_port
 
 from siamese import cli, preprocess, runners
 from siamese.errors import ExitCode, InputError
+from siamese.shapes import IMAGE_SHAPE
 
 ROOT = Path(__file__).parents[1]
 BZ2 = base64.b64encode(b"BZh")  # how what Beam pickles begins
@@ -272,7 +273,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Sent:
         wanted = params(standardise=True, runner="DataflowRunner", **given)
         outputs = bucket / "run/images", bucket / "run/transform"
         with redirect_stderr(StringIO()) as said:
-            preprocess.run_pipeline(bucket / "data", shards, training, *outputs, wanted, MAX_PIXELS)
+            preprocess.run_pipeline(bucket / "data", shards, training, *outputs, wanted, IMAGE_SHAPE, MAX_PIXELS)
     [(request, job)] = server.requests
     return Sent(folder / "staged", catalog, request, job, said.getvalue())
 

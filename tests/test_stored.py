@@ -66,7 +66,7 @@ def test_an_example_is_what_protobuf_writes(folder: Path) -> None:
     example = tf.train.Example()
     example.features.feature["image_id"].bytes_list.value.append(IDS[0].encode())
     example.features.feature["pixels"].bytes_list.value.append(PIXELS[0].tobytes())
-    record = (folder / stored.file_name(0, 3)).read_bytes()[: stored.RECORD.itemsize]
+    record = (folder / stored.file_name(0, 3)).read_bytes()[: stored.record_type(IMAGE_SHAPE).itemsize]
     assert record[12:-4] == example.SerializeToString(deterministic=True)
 
 
@@ -126,7 +126,7 @@ def test_files_of_two_runs_are_not_mixed(folder: Path) -> None:
         stored.StoredImages(folder)
 
 
-@pytest.mark.parametrize("offset", [0, 8, 12, stored.RECORD.itemsize - 4 - 30_000 - 1])
+@pytest.mark.parametrize("offset", [0, 8, 12, stored.record_type(IMAGE_SHAPE).itemsize - 4 - 30_000 - 1])
 def test_a_file_of_other_records_is_named(folder: Path, offset: int) -> None:
     """Length, its checksum, and the Example up to its image_id and up to its pixels."""
     file = folder / stored.file_name(1, 3)
@@ -137,7 +137,7 @@ def test_a_file_of_other_records_is_named(folder: Path, offset: int) -> None:
 
 def test_a_changed_pixel_is_noticed_when_its_image_is_read(folder: Path) -> None:
     file = folder / stored.file_name(2, 3)
-    overwrite(file, stored.RECORD.itemsize + 20_000, bytes([PIXELS[5].ravel()[19_000] ^ 1] * 2))
+    overwrite(file, stored.record_type(IMAGE_SHAPE).itemsize + 20_000, bytes([PIXELS[5].ravel()[19_000] ^ 1] * 2))
     images = stored.StoredImages(folder)
     images.rows([4, 6])
     with pytest.raises(InputError, match=f"{file}: wrong checksum at image {IDS[5]}"):

@@ -41,7 +41,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     row = {"image_id": hashlib.sha256(data).hexdigest(), "path": "one.png", "split": "train", "width": 70, "height": 50}
     pd.DataFrame([row]).to_parquet(place / "catalog.parquet")
     params = PreprocessParams(standardise=False, images_per_shard=1, runner="DirectRunner", runner_options={})
-    preprocess.run(place, place / "catalog.parquet", place / "images", place / "transform", params, 10**6)
+    preprocess.run(
+        place, place / "catalog.parquet", place / "images", place / "transform", params, "specification", 10**6
+    )
     return place / "transform"
 
 

@@ -61,12 +61,12 @@ class Data:
         rejected_file = self.folder / "rejected.csv"
         catalog.run(self.data_path, self.catalog_file, rejected_file, self.params.catalog, max_pixels)
         pairs.run(self.catalog_file, self.pairs_file, self.params.pairs)
-        made = self.images_folder, self.transform_folder
+        made, network = (self.images_folder, self.transform_folder), self.params.model.network
         images = f"{__version__} {content_digest(self.catalog_file)}"
         if not all(place.exists() for place in (*made, self._stored_for)) or self._stored_for.read_text() != images:
             # Gone first: a run killed in between must not pass for done.
             self._stored_for.unlink(missing_ok=True)
-            preprocess.run(self.data_path, self.catalog_file, *made, self.params.preprocess, max_pixels)
+            preprocess.run(self.data_path, self.catalog_file, *made, self.params.preprocess, network, max_pixels)
             with whole_file(self._stored_for) as beside:
                 beside.write_text(images)
         self._initialized = True

@@ -83,7 +83,7 @@ class Model:
             model_folder,
             data.folder / "history.csv",
             chosen,
-            self.params.model.network,
+            self.params.model,
             data.folder / "checkpoints",
         )
         if wrote:  # of several workers, the chief alone has the model

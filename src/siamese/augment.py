@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from siamese.params import AugmentationParams
+
+_GRID = 4  # points a side of an elastic field
 
 Draw = Callable[[Sequence[int], float, float], Any]  # extents, low, high -> float32 [images, *extents]
 
@@ -24,6 +27,8 @@ def augmentation(params: AugmentationParams) -> Callable[[Any, Any, Any, Any], A
     changes: list[Callable[[Any, Draw], Any]] = []
     if params.affine:
         changes.append(lambda x, draw: _affine(x, draw, params.affine))
+    if params.elastic:
+        changes.append(lambda x, draw: _elastic(x, draw, params.elastic))
     if params.flip:
         changes.append(_flip)
     if params.blur:
@@ -70,6 +75,30 @@ def _affine(x: Any, draw: Draw, limit: float) -> Any:
         fill_mode="NEAREST",
         fill_value=0.0,
     )
+
+
+def _elastic(x: Any, draw: Draw, deviation: float) -> Any:
+    """Moves each pixel by a smooth random field of displacements, interpolating bilinearly (Simard et al. 2003).
+
+    The field is drawn on a grid of 4x4 and enlarged; `deviation`, of the grid's displacements, is a share of the side.
+    """
+    images, height, width = tf.shape(x)[0], x.shape[1], x.shape[2]
+    uniform = draw([_GRID, _GRID, 2], -1, 1) * np.sqrt(3).astype(np.float32)  # of deviation 1
+    field = tf.image.resize(uniform * np.array([height, width], np.float32) * deviation, [height, width], "bicubic")
+    rows = tf.range(height, dtype=tf.float32)[:, None] + field[..., 0]
+    columns = tf.range(width, dtype=tf.float32) + field[..., 1]
+    rows, columns = tf.clip_by_value(rows, 0, height - 1), tf.clip_by_value(columns, 0, width - 1)
+    top = tf.minimum(tf.cast(rows, tf.int32), height - 2)  # a floor, as it isn't negative
+    left = tf.minimum(tf.cast(columns, tf.int32), width - 2)
+    down, right = ((place - tf.cast(corner, tf.float32))[..., None] for place, corner in ((rows, top), (columns, left)))
+    corner = (tf.range(images)[:, None, None] * height + top) * width + left
+    flat = tf.reshape(x, [-1, x.shape[3]])
+
+    def at(offset: int) -> Any:
+        return tf.gather(flat, corner + offset)
+
+    above = at(0) * (1 - right) + at(1) * right
+    return above * (1 - down) + (at(width) * (1 - right) + at(width + 1) * right) * down
 
 
 def _flip(x: Any, draw: Draw) -> Any:

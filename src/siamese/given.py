@@ -12,7 +12,6 @@ import pandas as pd
 
 from siamese import scores
 from siamese.errors import InputError
-from siamese.shapes import IMAGE_SHAPE
 from siamese.verifier import Verifier, read_image
 
 
@@ -27,7 +26,7 @@ def score(verifier: Verifier, anchors: Any, others: Any, max_pixels: int) -> np.
     Raises:
         InputError: they are no images, or not as many.
     """
-    first, second = images_of(anchors), images_of(others)
+    first, second = (images_of(given, verifier.image_shape) for given in (anchors, others))
     pairs = len(first)
     if len(second) != pairs:
         raise InputError(f"{pairs} and {len(second)} images don't make pairs: give as many of both")
@@ -37,7 +36,7 @@ def score(verifier: Verifier, anchors: Any, others: Any, max_pixels: int) -> np.
 
 
 def embed(verifier: Verifier, images: Sequence[Path] | np.ndarray, max_pixels: int) -> np.ndarray:
-    """Embeddings, float32 [images, 4096], of what `images_of` gives."""
+    """Embeddings, float32 [images, units], of what `images_of` gives."""
 
     def part_of(part: slice) -> np.ndarray:
         chosen = images[part]
@@ -48,14 +47,15 @@ def embed(verifier: Verifier, images: Sequence[Path] | np.ndarray, max_pixels: i
     return scores.in_batches(part_of, len(images))
 
 
-def images_of(given: Any) -> Sequence[Path] | np.ndarray:
+def images_of(given: Any, shape: tuple[int, int, int]) -> Sequence[Path] | np.ndarray:
     """One image or several, as paths or as an array.
 
     Args:
-        given: a path or several; or [100, 100, 3] or [images, 100, 100, 3], uint8, or floats from 0 to 1.
+        given: a path or several; or [*shape] or [images, *shape], uint8, or floats from 0 to 1.
+        shape: height, width and channels of what the network sees.
 
     Returns:
-        Paths; or uint8 or float32 [images, 100, 100, 3].
+        Paths; or uint8 or float32 [images, *shape].
 
     Raises:
         InputError: it is neither, or floats lie outside 0 to 1.
@@ -64,15 +64,16 @@ def images_of(given: Any) -> Sequence[Path] | np.ndarray:
         return [Path(given)]
     if isinstance(given, list | tuple) and given and all(isinstance(one, str | os.PathLike) for one in given):
         return [Path(one) for one in given]
+    sides = ", ".join(map(str, shape))
     try:
         images = np.asarray(given)
     except (ValueError, TypeError):
-        raise InputError("images of different shapes or types don't make a batch: give each as (100, 100, 3)") from None
+        raise InputError(f"images of different shapes or types don't make a batch: give each as ({sides})") from None
     if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
         raise InputError(f"images of type {images.dtype}: give paths, uint8 from 0 to 255, or floats from 0 to 1")
-    if images.shape[-3:] != IMAGE_SHAPE or images.ndim not in (3, 4) or not images.size:
-        raise InputError(f"images of shape {images.shape}: must be (100, 100, 3), or (n, 100, 100, 3) for a batch")
-    images = images.reshape(-1, *IMAGE_SHAPE)
+    if images.shape[-3:] != shape or images.ndim not in (3, 4) or not images.size:
+        raise InputError(f"images of shape {images.shape}: must be ({sides}), or (n, {sides}) for a batch")
+    images = images.reshape(-1, *shape)
     if images.dtype == np.uint8:
         return images
     outside = images[~((images >= 0) & (images <= 1))]  # NaN too

@@ -12,7 +12,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from siamese.shapes import EMBEDDING_UNITS, IMAGE_SHAPE
+from siamese import embeddings
+from siamese.shapes import SIZES
 
 
 @keras.saving.register_keras_serializable(package="siamese")
@@ -30,32 +31,41 @@ def build(network: str, *, precision: str = "float32", seed: int | None = None) 
     """A network by its name in params.yaml, with fresh weights.
 
     Args:
-        network: `specification`.
+        network: `specification`, `convolutional` or `residual`.
         precision: dtype of the arithmetic inside the embedding; weights, embeddings and scores are float32 always.
         seed: of the initial weights; None: another each time.
 
     Returns:
-        A model of two inputs, float32 [batch, 100, 100, 3] in [0, 1] each, to the score, float32 [batch, 1]. Its
-        sub-model `embedding` gives float32 [batch, 4096].
+        A model of two inputs, images float32 [batch, height, width, channels] of the size that `siamese.shapes` says,
+        in [0, 1] each, to the score, float32 [batch, 1]. Its sub-model `embedding` gives float32 [batch, units].
     """
     if seed is not None:
         keras.utils.set_random_seed(seed)
-    embed = {"specification": specification_embedding}[network](_policy(precision))
-    return twins(embed)
+    if network == "specification":
+        return twins(specification_embedding(_policy(precision)))
+    embed = {"convolutional": embeddings.convolutional, "residual": embeddings.residual}[network](_policy(precision))
+    # From the start, the farther apart two embeddings are, the lower their score.
+    return twins(embed, keras.initializers.Constant(-8 / SIZES[network].units ** 0.5))
 
 
-def twins(embed: keras.Model) -> keras.Model:
-    """The model that `build` gives, of any embedding network: both images through it, their distance, the score."""
+def twins(embed: keras.Model, kernel: Any = "glorot_uniform") -> keras.Model:
+    """The model that `build` gives, of any embedding network: both images through it, their distance, the score.
+
+    Args:
+        embed: images to embeddings.
+        kernel: initializer of the last layer's weights.
+    """
     anchor = keras.Input(embed.input_shape[1:], name="anchor")
     other = keras.Input(embed.input_shape[1:], name="other")
     distance = L1Distance(name="l1_distance")(embed(anchor), embed(other))
-    score = layers.Dense(1, activation="sigmoid", name="dense_1")(distance)
+    score = layers.Dense(1, activation="sigmoid", kernel_initializer=kernel, name="dense_1")(distance)
     return keras.Model([anchor, other], score, name="siamese")
 
 
 def specification_embedding(policy: str = "float32") -> keras.Model:
     """Four convolution blocks and 4,096 sigmoid units: float32 [batch, 100, 100, 3] to float32 [batch, 4096]."""
-    return embedding(IMAGE_SHAPE, [(64, 10), (128, 7), (128, 4), (256, 4)], EMBEDDING_UNITS, policy)
+    sizes = SIZES["specification"]
+    return embedding(sizes.image, [(64, 10), (128, 7), (128, 4), (256, 4)], sizes.units, policy)
 
 
 def embedding(
@@ -77,7 +87,7 @@ def embedding(
         if number < len(blocks) - 1:
             x = layers.MaxPooling2D(2, padding="same", dtype=policy, name=f"max_pooling2d{suffix}")(x)
     x = layers.Flatten(dtype=policy, name="flatten")(x)
-    activation = "sigmoid" if policy == "float32" else _float32_sigmoid
+    activation = "sigmoid" if policy == "float32" else embeddings.float32_sigmoid
     x = layers.Dense(units, activation=activation, dtype=policy, name="dense")(x)
     return keras.Model(image, x, name="embedding")
 
@@ -85,11 +95,6 @@ def embedding(
 def parts(model: keras.Model) -> tuple[keras.Model, L1Distance, layers.Dense]:
     """The embedding, the distance and the head of a model made by `build` or loaded from `siamese.keras`."""
     return model.get_layer("embedding"), model.get_layer("l1_distance"), model.get_layer("dense_1")
-
-
-def _float32_sigmoid(x: Any) -> Any:
-    # A sigmoid in bfloat16 would round embeddings to 3 digits, and with them every distance.
-    return ops.sigmoid(ops.cast(x, "float32"))
 
 
 def _policy(precision: str) -> str:

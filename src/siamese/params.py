@@ -76,7 +76,8 @@ class PreprocessParams(Section):
 class ModelParams(Section):
     """Section `model`."""
 
-    network: Literal["specification"]
+    network: Literal["specification", "convolutional", "residual"]
+    initial_weights: str
 
 
 class OptimizerParams(Section):
@@ -93,7 +94,9 @@ class AugmentationParams(Section):
     """Section `train.augmentation`."""
 
     affine: float = Field(ge=0, le=0.5)
+    elastic: float = Field(ge=0, le=0.2)
     flip: bool
+    rotations: bool
     brightness: Share
     blur: float = Field(ge=0, le=5)
 
@@ -105,12 +108,14 @@ class TrainParams(Section):
     batch: int = Field(ge=4, le=1024, multiple_of=2)
     images_per_identity: int = Field(ge=2)
     pairing: Literal["in_batch", "listed"]
+    loss: Literal["binary_cross_entropy", "n_pair"]
     precision: Literal["auto", "float32", "bfloat16", "float16"]
     strategy: Literal["auto", "one", "mirrored", "multi_worker"]
     optimizer: OptimizerParams
     schedule: Literal["constant", "cosine"]
     seed: Seed
     early_stopping: int = Field(ge=0)
+    average: float = Field(ge=0, lt=1)
     keep: Literal["best", "last"]
     checkpoint_every: int = Field(ge=1)
     augmentation: AugmentationParams
@@ -119,6 +124,12 @@ class TrainParams(Section):
     def _batch_holds_two_identities(self) -> Self:
         if self.pairing == "in_batch" and self.batch < 2 * self.images_per_identity:
             raise ValueError("batch must hold at least two identities: 2 x images_per_identity or more")
+        return self
+
+    @model_validator(mode="after")
+    def _listed_pairs_turn_no_image(self) -> Self:
+        if self.pairing == "listed" and self.augmentation.rotations:
+            raise ValueError("augmentation.rotations makes identities of its own, which pairing listed doesn't know")
         return self
 
 

@@ -86,5 +86,5 @@ def _pair(measured: Measured, row: int, images: Images) -> Markup:
 
 def _png(pixels: np.ndarray) -> str:
     data = io.BytesIO()
-    Image.fromarray(pixels).save(data, "PNG")
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(data, "PNG")
     return data_uri(data.getvalue(), "image/png")

@@ -30,7 +30,7 @@ from siamese.files import existing, unwritable
 from siamese.params import PreprocessParams
 from siamese.progress import say, track
 from siamese.remote import AT_ONCE, Address, Place, names_in, put, whole_folder
-from siamese.shapes import IMAGE_SHAPE
+from siamese.shapes import SIZES
 from siamese.tables import read_table
 
 MOST_IMAGES = 4096  # in a file: TensorFlow Transform splits a batch of more than 200 MB of pixels (6,990 images)
@@ -43,6 +43,7 @@ OWN = ["transform_fn", "transformed_metadata"]  # in the transform's folder
 _CATALOG_COLUMNS = ["image_id", "path", "split", "width", "height"]
 _IMAGE_ID, _SHARD, _PIXELS = "image_id", "shard", "pixels"
 _SCHEMA = pa.schema([(name, pa.large_list(pa.large_binary())) for name in ("encoded", _IMAGE_ID, _SHARD)])
+_CHANNELS = 3  # of every image while it is decoded
 _READERS = 4
 _POLL_SECONDS = 0.2
 _POLLS_PART = 0.1  # of the time, at most
@@ -73,6 +74,7 @@ def run(
     images_folder: Place,
     transform_folder: Path,
     params: PreprocessParams,
+    network: str,
     max_pixels: int,
 ) -> None:
     """Reads the catalog's images, writes `images/` and `transform/`, both whole: the step as DVC and Kubeflow call it.
@@ -83,6 +85,7 @@ def run(
         InputError: an image changed, vanished or can't be decoded; a runner lacks an option or has an unknown one.
     """
     began = time.monotonic()
+    image_shape = SIZES[network].image
     catalog = _read_catalog(catalog_file)
     per_shard = images_a_file(len(catalog)) if params.images_per_shard == "auto" else params.images_per_shard
     shards = plan_shards(catalog, per_shard)
@@ -92,11 +95,12 @@ def run(
         files.whole_folder(transform_folder, OWN) as transform_beside,
     ):
         with _progress(images_beside, shards):
-            run_pipeline(data_folder, shards, training, images_beside, transform_beside, params, max_pixels)
+            folders = images_beside, transform_beside
+            run_pipeline(data_folder, shards, training, *folders, params, image_shape, max_pixels)
         # TensorFlow reads no model by it, and its random number would make the same transform another one for DVC.
         (transform_beside / "transform_fn/fingerprint.pb").unlink(missing_ok=True)
         function_names.settle(transform_beside / "transform_fn/saved_model.pb")
-        if stored.count(images_beside) != len(catalog):
+        if stored.count(images_beside, image_shape) != len(catalog):
             raise RuntimeError(f"{params.runner} didn't write the {len(catalog)} images of {catalog_file}")
     say(f"{len(catalog)} images preprocessed in {time.monotonic() - began:.0f} s")
 
@@ -118,7 +122,7 @@ def plan_shards(catalog: pd.DataFrame, images_per_shard: int) -> list[Shard]:
     catalog = catalog.sort_values("image_id")
     most = min(images_per_shard, MOST_IMAGES)
     starts, held = [0], 0
-    for row, size in enumerate((catalog["width"] * catalog["height"] * IMAGE_SHAPE[2]).tolist()):
+    for row, size in enumerate((catalog["width"] * catalog["height"] * _CHANNELS).tolist()):
         held += size
         if row - starts[-1] == most or (held > MOST_BYTES and row > starts[-1]):
             starts.append(row)
@@ -144,6 +148,7 @@ def run_pipeline(
     images_folder: Place,
     transform_folder: Path,
     params: PreprocessParams,
+    image_shape: tuple[int, int, int],
     max_pixels: int,
 ) -> None:
     """Applies the graph to `shards`; what it analyses, it analyses on `training`. The folders are there already.
@@ -167,7 +172,9 @@ def run_pipeline(
     read = partial(_read, data_folder=data, max_pixels=max_pixels)
     scalar = schema_pb2.TensorRepresentation(dense_tensor={"column_name": ENCODED, "shape": {}})
     config = TensorAdapterConfig(_SCHEMA, {ENCODED: scalar})
-    analysis = tft_beam.AnalyzeDataset(partial(preprocessing_fn, standardise=params.standardise))
+    analysis = tft_beam.AnalyzeDataset(
+        partial(preprocessing_fn, standardise=params.standardise, image_shape=image_shape)
+    )
     to_pixels = tft_beam.TransformDataset(exclude_outputs=[IMAGE], output_record_batches=True)
     with (
         _decodable(data_folder, shards, max_pixels),
@@ -185,7 +192,7 @@ def run_pipeline(
         _ = transform | "write the transform" >> tft_beam.WriteTransformFn(str(transform_there))
         encoded = pipeline | "files" >> beam.Create(_to_plan(f"{scratch}/files", shards)) | "read" >> beam.Map(read)
         pixels, _ = ((encoded, config), transform) | "to pixels" >> to_pixels
-        written = pixels | "write" >> beam.Map(partial(_write, folder=images_there))
+        written = pixels | "write" >> beam.Map(partial(_write, folder=images_there, image_shape=image_shape))
         index = written | "gather the index" >> beam.combiners.ToList()
         _ = index | "write the index" >> beam.Map(partial(_write_index, folder=images_there))
         runners.finish(pipeline)
@@ -248,12 +255,14 @@ def _one_a_row(values: Sequence[bytes]) -> pa.Array:
     return pa.LargeListArray.from_arrays(offsets, pa.array(values, pa.large_binary()))
 
 
-def _write(transformed: tuple[pa.RecordBatch, Any], *, folder: Place) -> tuple[str, np.ndarray]:
+def _write(
+    transformed: tuple[pa.RecordBatch, Any], *, folder: Place, image_shape: tuple[int, int, int]
+) -> tuple[str, np.ndarray]:
     """Writes one file of pixels, at once, so that a worker may fail and another try again: its name, and its part of
     the index."""
     batch = transformed[0]
     [name] = batch[_SHARD].flatten().unique().to_pylist()
-    pixels = np.frombuffer(_joined(batch[_PIXELS]), np.uint8).reshape(-1, *IMAGE_SHAPE)
+    pixels = np.frombuffer(_joined(batch[_PIXELS]), np.uint8).reshape(-1, *image_shape)
     records = stored.to_records(batch[_IMAGE_ID].flatten().to_pylist(), pixels)
     _put(folder, name.decode(), records.view(np.uint8).data)
     return name.decode(), stored.index_of(records)

@@ -10,8 +10,8 @@ BLANK = 2.0  # grey levels of contrast below which a picture shows next to nothi
 
 
 def grey(pixels: np.ndarray) -> np.ndarray:
-    """The luminance of a picture as the network sees it: uint8 [height, width, 3] to uint8 [height, width]."""
-    return np.asarray(Image.fromarray(pixels).convert("L"))
+    """The luminance of a picture as the network sees it: uint8 [height, width, 3 or 1] to uint8 [height, width]."""
+    return pixels[..., 0] if pixels.shape[-1] == 1 else np.asarray(Image.fromarray(pixels).convert("L"))
 
 
 def brightness(grey: np.ndarray) -> float:

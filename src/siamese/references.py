@@ -119,13 +119,15 @@ def load_saved(file: Path) -> tuple[Any, Verifier]:
     tensorflow()
     import keras
 
+    from siamese.network import parts
     from siamese.servable import Servable
     from siamese.transform import Transform
     from siamese.verifier import Verifier
 
     try:
         network = keras.saving.load_model(file, compile=False)
-        servable = Servable(network, Transform.unstandardised())
+        height, width, channels = parts(network)[0].input_shape[1:]
+        servable = Servable(network, Transform.unstandardised((height, width, channels)))
     except (OSError, ValueError, TypeError, KeyError, BadZipFile) as error:
         raise InputError(f"{file}: damaged, or not a model that save_compiled_model wrote: name another") from error
     return network, Verifier(servable)

@@ -8,13 +8,18 @@ from typing import Any
 import tensorflow as tf
 
 from siamese.network import parts
-from siamese.shapes import EMBEDDING_UNITS, IMAGE_SHAPE
 from siamese.transform import Transform
 
 
 class Servable(tf.Module):
     """Transform graph and network in one module. Encoded images are PNG or JPEG as `siamese.images.canonical` gives
-    them."""
+    them.
+
+    `embed_image`: images as the transform gives them, float32 [images, height, width, channels], to embeddings, float32
+    [images, units]. `embed_pixels`: stored pixels, uint8 of that shape, to embeddings. `embed`: encoded images, string
+    [images], to {"embedding": float32 [images, units]}. `compare`: embeddings, float32 [pairs, units] each, to scores,
+    float32 [pairs]. `score`: encoded images, string [pairs] each, to {"score": float32 [pairs]}.
+    """
 
     def __init__(self, model: Any, transform: Transform) -> None:
         super().__init__()
@@ -22,38 +27,33 @@ class Servable(tf.Module):
         self.transform = transform
         self._embedding, self._distance, self._head = parts(model)
         self.head = [variable.value for variable in self._head.weights]  # kernel and bias, for who compares many
+        image, units = list(self._embedding.input_shape), self._embedding.output_shape[1]
+
+        def function(method: Any, **inputs: Any) -> Any:
+            signature = [tf.TensorSpec(shape, dtype, name) for name, (shape, dtype) in inputs.items()]
+            return tf.function(method, input_signature=signature)
+
+        encoded = ([None], tf.string)
+        self.embed_image = function(self._embed_image, image=(image, tf.float32))
+        self.embed_pixels = function(self._embed_pixels, pixels=(image, tf.uint8))
+        self.embed = function(self._embed, image=encoded)
+        self.compare = function(self._compare, anchor=([None, units], tf.float32), other=([None, units], tf.float32))
+        self.score = function(self._score, anchor=encoded, other=encoded)
         self.score.get_concrete_function()  # what can't be served is told before training, not after
 
-    @tf.function(input_signature=[tf.TensorSpec([None, *IMAGE_SHAPE], tf.float32, "image")])
-    def embed_image(self, image: Any) -> Any:
-        """Images as the transform gives them, float32 [images, 100, 100, 3], to embeddings, float32 [images, 4096]."""
+    def _embed_image(self, image: Any) -> Any:
         return self._embedding(image, training=False)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, *IMAGE_SHAPE], tf.uint8, "pixels")])
-    def embed_pixels(self, pixels: Any) -> Any:
-        """Stored pixels, uint8 [images, 100, 100, 3], to embeddings, float32 [images, 4096]."""
+    def _embed_pixels(self, pixels: Any) -> Any:
         return self.embed_image(self.transform.image(pixels))
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image")])
-    def embed(self, image: Any) -> dict[str, Any]:
-        """Encoded images, string [images], to {"embedding": float32 [images, 4096]}."""
+    def _embed(self, image: Any) -> dict[str, Any]:
         return {"embedding": self.embed_pixels(self.transform.pixels(image))}
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, EMBEDDING_UNITS], tf.float32, "anchor"),
-            tf.TensorSpec([None, EMBEDDING_UNITS], tf.float32, "other"),
-        ]
-    )
-    def compare(self, anchor: Any, other: Any) -> Any:
-        """Embeddings, float32 [pairs, 4096] each, to scores, float32 [pairs]."""
+    def _compare(self, anchor: Any, other: Any) -> Any:
         return tf.squeeze(self._head(self._distance(anchor, other)), axis=1)
 
-    @tf.function(
-        input_signature=[tf.TensorSpec([None], tf.string, "anchor"), tf.TensorSpec([None], tf.string, "other")]
-    )
-    def score(self, anchor: Any, other: Any) -> dict[str, Any]:
-        """Encoded images, string [pairs] each, to {"score": float32 [pairs]}."""
+    def _score(self, anchor: Any, other: Any) -> dict[str, Any]:
         embeddings = self.embed(tf.concat([anchor, other], axis=0))["embedding"]
         first, second = tf.split(embeddings, 2)
         return {"score": self.compare(first, second)}

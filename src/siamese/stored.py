@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,10 @@ import numpy as np
 from siamese.errors import InputError
 from siamese.files import digest
 from siamese.remote import Place
-from siamese.shapes import IMAGE_SHAPE
+from siamese.shapes import SIZES
 
 FILES = "part-*.tfrecord"
 INDEX = "index.parquet"
-_PIXEL_BYTES = int(np.prod(IMAGE_SHAPE))
 _MAPPED_AT_ONCE = 256  # each map holds a file descriptor
 
 
@@ -47,24 +46,37 @@ def _feature(name: bytes, size: int) -> bytes:
 
 
 _ID_BYTES = 64
-_BEFORE_PIXELS = _feature(b"pixels", _PIXEL_BYTES)
-_BEFORE_ID = _feature(b"image_id", _ID_BYTES)
-_BEFORE_ID = _field(1, _BEFORE_ID, _ID_BYTES + len(_BEFORE_PIXELS) + _PIXEL_BYTES)  # Example{features: Features{…}}
-
-RECORD = np.dtype(
-    [
-        ("length", "<u8"),  # TFRecord: of the Example, and its checksum
-        ("length_crc", "<u4"),
-        ("before_id", f"V{len(_BEFORE_ID)}"),
-        ("image_id", f"S{_ID_BYTES}"),
-        ("before_pixels", f"V{len(_BEFORE_PIXELS)}"),
-        ("pixels", "u1", IMAGE_SHAPE),
-        ("crc", "<u4"),  # of the Example
-    ]
-)
 IN_INDEX = np.dtype([("image_id", f"S{_ID_BYTES}"), ("crc", "<u4")])
 _HEAD_BYTES = 12
-_EXAMPLE_BYTES = RECORD.itemsize - _HEAD_BYTES - 4
+
+
+def _between(shape: tuple[int, int, int]) -> tuple[bytes, bytes]:
+    """What stands before the image_id and before the pixels: Example{features: Features{...}}."""
+    size = int(np.prod(shape))
+    before_pixels = _feature(b"pixels", size)
+    return _field(1, _feature(b"image_id", _ID_BYTES), _ID_BYTES + len(before_pixels) + size), before_pixels
+
+
+@cache
+def record_type(shape: tuple[int, int, int]) -> np.dtype:
+    """A record of images of this shape, as NumPy reads it."""
+    before_id, before_pixels = _between(shape)
+    return np.dtype(
+        [
+            ("length", "<u8"),  # TFRecord: of the Example, and its checksum
+            ("length_crc", "<u4"),
+            ("before_id", f"V{len(before_id)}"),
+            ("image_id", f"S{_ID_BYTES}"),
+            ("before_pixels", f"V{len(before_pixels)}"),
+            ("pixels", "u1", shape),
+            ("crc", "<u4"),  # of the Example
+        ]
+    )
+
+
+def shape_of(record_bytes: float) -> tuple[int, int, int] | None:
+    """The shape of images whose records are so long; None where no network sees such."""
+    return {record_type(sizes.image).itemsize: sizes.image for sizes in SIZES.values()}.get(int(record_bytes))
 
 
 def file_name(shard: int, shards: int) -> str:
@@ -73,18 +85,21 @@ def file_name(shard: int, shards: int) -> str:
 
 
 def to_records(image_ids: Sequence[str] | Sequence[bytes], pixels: np.ndarray) -> np.ndarray:
-    """The content of a file: `RECORD` [n].
+    """The content of a file: `record_type` [n].
 
     Args:
         image_ids: n texts or bytes of 64 characters.
-        pixels: uint8 [n, 100, 100, 3].
+        pixels: uint8 [n, height, width, channels].
     """
-    records = np.zeros(len(image_ids), RECORD)
-    records["length"] = _EXAMPLE_BYTES
-    records["length_crc"] = _masked_crc(_EXAMPLE_BYTES.to_bytes(8, "little"))
-    records["before_id"] = np.void(_BEFORE_ID)
+    height, width, channels = pixels.shape[1:]
+    before_id, before_pixels = _between((height, width, channels))
+    records = np.zeros(len(image_ids), record_type((height, width, channels)))
+    length = records.itemsize - _HEAD_BYTES - 4
+    records["length"] = length
+    records["length_crc"] = _masked_crc(length.to_bytes(8, "little"))
+    records["before_id"] = np.void(before_id)
     records["image_id"] = image_ids
-    records["before_pixels"] = np.void(_BEFORE_PIXELS)
+    records["before_pixels"] = np.void(before_pixels)
     records["pixels"] = pixels
     records["crc"] = [crc_of(record) for record in records]
     return records
@@ -117,13 +132,13 @@ def index_table(parts: Sequence[np.ndarray]) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def count(images_folder: Place) -> int:
-    """How many images a folder of such files holds, by their sizes alone.
+def count(images_folder: Place, shape: tuple[int, int, int]) -> int:
+    """How many images of this shape a folder of such files holds, by their sizes alone.
 
     Raises:
         InputError: a file is missing or truncated.
     """
-    return sum(images_in(images_folder, sizes_of(images_folder)))
+    return sum(images_in(images_folder, sizes_of(images_folder), record_type(shape).itemsize))
 
 
 def opened(images_folder: Place) -> StoredImages:
@@ -140,7 +155,13 @@ def opened(images_folder: Place) -> StoredImages:
 
 
 class StoredImages:
-    """The pixels of a folder of such files; rows are numbered over all files, in order of image_id."""
+    """The pixels of a folder of such files; rows are numbered over all files, in order of image_id.
+
+    Attributes:
+        image_shape: height, width and channels.
+    """
+
+    image_shape: tuple[int, int, int]
 
     def __init__(self, images_folder: Path) -> None:
         """Opens the folder: reads the image_ids, no pixels.
@@ -149,8 +170,9 @@ class StoredImages:
             InputError: a file is missing, truncated, damaged or of another kind.
         """
         sizes = sizes_of(images_folder)
-        images_in(images_folder, sizes)
         self._files = [images_folder / name for name in sizes]
+        self.image_shape = _shape_in(self._files[0])
+        images_in(images_folder, sizes, record_type(self.image_shape).itemsize)
         self._records = lru_cache(_MAPPED_AT_ONCE)(self._map)
         self._number(images_folder, [self._ids(file) for file in range(len(self._files))])
         self._checked = np.zeros(len(self), bool)
@@ -189,7 +211,7 @@ class StoredImages:
         return rows
 
     def pixels(self, image_ids: Sequence[str]) -> np.ndarray:
-        """The images' pixels: uint8 [n, 100, 100, 3].
+        """The images' pixels: uint8 [n, *image_shape].
 
         Raises:
             InputError: one isn't here, or its record is damaged.
@@ -197,13 +219,13 @@ class StoredImages:
         return self.rows(self.rows_of(image_ids))
 
     def rows(self, rows: Any) -> np.ndarray:
-        """The pixels in these rows, an array or sequence of n numbers: uint8 [n, 100, 100, 3].
+        """The pixels in these rows, an array or sequence of n numbers: uint8 [n, *image_shape].
 
         Raises:
             InputError: a record is damaged.
         """
         rows = np.asarray(rows, np.int64)
-        pixels = np.empty((len(rows), *IMAGE_SHAPE), np.uint8)
+        pixels = np.empty((len(rows), *self.image_shape), np.uint8)
         files = np.searchsorted(self._first_row, rows, side="right") - 1
         for place, (row, file) in enumerate(zip(rows.tolist(), files.tolist(), strict=True)):
             record = self._records(file)[row - self._first_row[file]]
@@ -224,14 +246,14 @@ class StoredImages:
     def _map(self, file: int) -> np.ndarray:
         path = self._files[file]
         try:
-            return np.memmap(path, RECORD, mode="r").view(np.ndarray)
+            return np.memmap(path, record_type(self.image_shape), mode="r").view(np.ndarray)
         except (OSError, ValueError) as error:
             raise damaged(path, f"can't be mapped: {error}") from None
 
     def _ids(self, file: int) -> np.ndarray:
         path = self._files[file]
         records = self._records(file)
-        sound = to_records(["0" * _ID_BYTES], np.zeros((1, *IMAGE_SHAPE), np.uint8))[0]
+        sound = to_records(["0" * _ID_BYTES], np.zeros((1, *self.image_shape), np.uint8))[0]
         for name in ("length", "length_crc", "before_id", "before_pixels"):
             if (records[name] != sound[name]).any():
                 raise damaged(path, "not the records that preprocess writes")
@@ -266,22 +288,32 @@ def sizes_of(images_folder: Place) -> dict[str, int]:
     return sizes
 
 
-def images_in(images_folder: Place, sizes: Mapping[str, int]) -> list[int]:
+def images_in(images_folder: Place, sizes: Mapping[str, int], record_bytes: int) -> list[int]:
     """How many images each file holds.
 
     Args:
         sizes: what `sizes_of` gives.
+        record_bytes: length of a record.
 
     Raises:
         InputError: one is truncated.
     """
     images = []
     for name, size in sizes.items():
-        whole, rest = divmod(size, RECORD.itemsize)
+        whole, rest = divmod(size, record_bytes)
         if rest or not whole:
             raise damaged(images_folder / name, "truncated")
         images.append(whole)
     return images
+
+
+def _shape_in(file: Path) -> tuple[int, int, int]:
+    with file.open("rb") as opened_file:
+        length = int.from_bytes(opened_file.read(8), "little")
+    shape = shape_of(length + _HEAD_BYTES + 4)
+    if shape is None:
+        raise damaged(file, "not the records that preprocess writes")
+    return shape
 
 
 def crc_of(record: np.void) -> int:

@@ -17,8 +17,7 @@ import pyarrow.parquet
 
 from siamese.errors import InputError
 from siamese.remote import Address, overlapped
-from siamese.shapes import IMAGE_SHAPE
-from siamese.stored import IN_INDEX, INDEX, RECORD, StoredImages, crc_of, damaged, images_in, sizes_of
+from siamese.stored import IN_INDEX, INDEX, StoredImages, crc_of, damaged, images_in, record_type, shape_of, sizes_of
 
 KEPT_BYTES = 2**29  # of pixels that were read: 17,000 images
 AHEAD = 4  # batches that are read while one is used
@@ -41,17 +40,19 @@ class ImagesElsewhere(StoredImages):
         index = _read_index(images_folder)
         ids = np.array(index["image_id"].to_pylist(), IN_INDEX["image_id"])
         images = np.bincount(index["file"].to_numpy(), minlength=len(sizes)).tolist()
-        if images != images_in(images_folder, sizes):
+        shape = shape_of(sum(sizes.values()) / max(len(ids), 1))
+        if shape is None or images != images_in(images_folder, sizes, record_type(shape).itemsize):
             raise InputError(f"{images_folder}: {INDEX} is of another run: run `siamese preprocess` again")
+        self.image_shape, self._record = shape, record_type(shape)
         self._folder, self._names = images_folder, [*sizes]
         self._crcs = index["crc"].to_numpy()
         self._number(images_folder, np.split(ids, np.cumsum(images)[:-1]))
-        self._most_kept = kept_bytes // int(np.prod(IMAGE_SHAPE))
+        self._most_kept = kept_bytes // int(np.prod(shape))
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()  # by row, the one used last at the end
         self._lock = threading.Lock()
 
     def rows(self, rows: Any) -> np.ndarray:
-        """The pixels in these rows: uint8 [n, 100, 100, 3].
+        """The pixels in these rows: uint8 [n, *image_shape].
 
         Raises:
             InputError: a record is damaged or of another run, or the store can't be used.
@@ -65,7 +66,7 @@ class ImagesElsewhere(StoredImages):
             for row in found:
                 self._kept.move_to_end(row)
         found |= self._read(sorted(wanted - found.keys()))
-        pixels = np.empty((len(rows), *IMAGE_SHAPE), np.uint8)
+        pixels = np.empty((len(rows), *self.image_shape), np.uint8)
         for place, row in enumerate(rows.tolist()):
             pixels[place] = found[row]
         return pixels
@@ -88,17 +89,17 @@ class ImagesElsewhere(StoredImages):
         files = np.searchsorted(self._first_row, [run[0] for run in runs], side="right") - 1
         ranges = []
         for run, file in zip(runs, files.tolist(), strict=True):
-            first = (run[0] - int(self._first_row[file])) * RECORD.itemsize
-            ranges.append((self._names[file], first, first + len(run) * RECORD.itemsize))
+            first = (run[0] - int(self._first_row[file])) * self._record.itemsize
+            ranges.append((self._names[file], first, first + len(run) * self._record.itemsize))
         try:
             contents = self._folder.read_ranges(ranges) if ranges else []
         except FileNotFoundError:
             raise InputError(f"{self._folder}: a file vanished meanwhile: run `siamese preprocess` again") from None
         found = {}
         for run, (name, _, _), content in zip(runs, ranges, contents, strict=True):
-            if len(content) != len(run) * RECORD.itemsize:
+            if len(content) != len(run) * self._record.itemsize:
                 raise damaged(self._folder / name, "truncated")
-            for row, record in zip(run, np.frombuffer(content, RECORD), strict=True):
+            for row, record in zip(run, np.frombuffer(content, self._record), strict=True):
                 self._check_of(row, record, name)
                 found[row] = record["pixels"].copy()
         with self._lock:

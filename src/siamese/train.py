@@ -14,17 +14,17 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from siamese import __version__, backend, scores, stored
+from siamese import __version__, backend, initial, platt, scores, stored
 from siamese.batches import UNKNOWN, Plan, Step, in_batch_plan, listed_plan
 from siamese.checkpoints import Checkpoints, Origin, State
 from siamese.errors import InputError
-from siamese.files import content_digest, existing, refuse_foreign, whole_file, whole_folder
+from siamese.files import content_digest, existing, refuse_foreign, sha256, whole_file, whole_folder
 from siamese.metrics import validation_metrics
-from siamese.params import TrainParams
+from siamese.params import ModelParams, TrainParams
 from siamese.progress import say, track
 from siamese.remote import Place
 from siamese.replicas import Replicas, start
-from siamese.shapes import EMBEDDING_UNITS
+from siamese.shapes import SIZES
 from siamese.signals import Interrupt
 from siamese.stored import StoredImages
 from siamese.tables import read_table
@@ -56,12 +56,12 @@ def run(
     model_folder: Path,
     history_file: Path,
     params: TrainParams,
-    network: str,
+    model: ModelParams,
     checkpoint_folder: Path,
     resume: Path | None = None,
     listener: Listener | None = None,
 ) -> bool:
-    """Trains `network` and writes `model_folder` (`siamese.keras`, `servable/`) and `history_file`.
+    """Trains the network of `model` and writes `model_folder` (`siamese.keras`, `servable/`) and `history_file`.
 
     The step as DVC and Kubeflow call it. Started again after an interruption, it continues from its own newest
     checkpoint, or from `resume`: a checkpoint, or a folder of one run's checkpoints, which must be this run's.
@@ -84,7 +84,9 @@ def run(
     refuse_foreign(model_folder, MODEL_FILES)
     replicas = start(params.strategy)
     with replicas.together():
-        data = read_data(catalog_file, pairs_file, stored.opened(images_folder), params)
+        network = model.network
+        data = read_data(catalog_file, pairs_file, _images_for(network, images_folder), params)
+        first_weights = initial.file_of(model.initial_weights) if model.initial_weights else None
         precision = backend.resolve_precision(params.precision)
         origin = Origin(
             {
@@ -92,6 +94,7 @@ def run(
                 "pairs": content_digest(pairs_file),
                 "images": data.images.digest(),
                 "transform": content_digest(transform_folder),
+                **({"initial weights": sha256(first_weights)} if first_weights else {}),
             },
             {
                 "train": params.model_dump() | {"precision": precision},
@@ -107,6 +110,8 @@ def run(
 
         with checkpoints.locked() if replicas.chief else nullcontext():
             training = Training(network, precision, transform_folder, params, data.plan(params, 0).steps, replicas)
+            if first_weights:
+                initial.load_into(training.model, first_weights)
             parameters = training.model.count_params()
             if replicas.chief:
                 _check_disk(parameters, checkpoints, model_folder)
@@ -117,8 +122,10 @@ def run(
             told = listener if replicas.chief else None
             train(training, data, checkpoints, history_file, told)
 
+            training.scoring.set_weights(training.kept_weights())
+            if params.loss == "n_pair":
+                calibrate(training, data)
             if replicas.chief:
-                training.scoring.set_weights(training.kept_weights())
                 write_model(training.scoring, training.servable, model_folder)
                 if told:
                     told.ended(checkpoints.folder)
@@ -133,6 +140,7 @@ class Data:
     """What training reads: the images, and in each split which of them are there and which pairs count.
 
     `codes`: int [training images], identity codes. `train_rows`: int64 [training images], their rows in `images`.
+    `turns`: int [training images], by how many quarters of a turn each is rotated.
     `train_pairs`: first and second, int [pairs], positions among the training images, and label, int8 [pairs]; empty
     unless `train.pairing` is listed. `validation_ids` and `validation_pairs`: likewise for the images that the
     validation pairs name.
@@ -141,6 +149,7 @@ class Data:
     images: StoredImages
     codes: np.ndarray
     train_rows: np.ndarray
+    turns: np.ndarray
     train_pairs: Pairs
     validation_ids: np.ndarray
     validation_pairs: Pairs
@@ -158,9 +167,10 @@ class Data:
         )
 
     def steps(self, plan: Plan, first: int) -> Iterator[tuple[Step, np.ndarray]]:
-        """The steps of an epoch from number `first` on, with the pixels of each: uint8 [images, 100, 100, 3]."""
+        """The steps of an epoch from number `first` on, with the pixels of each: uint8 [images, *image_shape]."""
         steps, ahead = tee(map(plan.step, range(first, plan.steps)))
-        return zip(steps, self.images.batches(self.train_rows[step.rows] for step in ahead), strict=True)
+        batches = self.images.batches(self.train_rows[step.rows] for step in ahead)
+        return ((step, turned(pixels, self.turns[step.rows])) for step, pixels in zip(steps, batches, strict=True))
 
     def summary(self) -> str:
         known = self.codes[self.codes != UNKNOWN]
@@ -189,10 +199,14 @@ def read_data(catalog_file: Path, pairs_file: Path, images: StoredImages, params
     validation = pairs[pairs.split == "validation"]
     validation_ids = pd.Index(np.unique(pd.concat([validation.anchor_id, validation.other_id]).to_numpy(object)))
     images.rows_of(validation_ids.tolist())  # a missing image is told now, not after the first epoch
+    rows, turns = images.rows_of(catalog.image_id.tolist()), np.zeros(len(codes), np.int8)
+    if params.augmentation.rotations:
+        codes, rows, turns = with_rotations(codes, rows)
     data = Data(
         images,
         codes,
-        images.rows_of(catalog.image_id.tolist()),
+        rows,
+        turns,
         pairs_of("train", pd.Index(catalog.image_id)),
         validation_ids.to_numpy(),
         pairs_of("validation", validation_ids),
@@ -200,6 +214,26 @@ def read_data(catalog_file: Path, pairs_file: Path, images: StoredImages, params
     if not len(validation) or not data.plan(params, 0).steps:
         raise InputError(f"{pairs_file}: has no pairs to train or to validate with: see `siamese inspect`")
     return data
+
+
+def with_rotations(codes: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each image four times, turned by 0 to 3 quarters: codes, rows and turns, int [4 * images].
+
+    A turned character is another one, so each turn of an identity has a code of its own; unknown stays unknown.
+    """
+    turns = np.repeat(np.arange(4, dtype=np.int8), len(codes))
+    known = np.tile(codes, 4)
+    return np.where(known == UNKNOWN, UNKNOWN, 4 * known + turns), np.tile(rows, 4), turns
+
+
+def turned(pixels: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    """Images rotated by so many quarters of a turn, counterclockwise: uint8 [images, side, side, channels]."""
+    if turns.any():
+        pixels = pixels.copy()
+        for quarters in range(1, 4):
+            chosen = turns == quarters
+            pixels[chosen] = np.rot90(pixels[chosen], quarters, axes=(1, 2))
+    return pixels
 
 
 class Training:
@@ -233,13 +267,14 @@ class Training:
             self.model = model = build(network, precision=precision, seed=params.seed)
             self.optimizer = adam = optimizer(params, precision, steps_per_epoch)
             adam.build(model.trainable_variables)
+            self.averages = [_average_of(tf, variable) for variable in model.weights] if params.average else []
         self.scoring = build(network)  # the same network in float32: what validation scores with, and what is saved
         self.servable = Servable(self.scoring, transform)
         self.verifier = Verifier(self.servable)
         embedding, distance, head = parts(model)
+        self.units: int = embedding.output_shape[1]
         augment = augmentation(params.augmentation)
-        # Drawn pairs are balanced as they are; among a batch's images most pairs are negative.
-        entropy = loss.cross_entropy if params.pairing == "listed" else loss.balanced_cross_entropy
+        objective = loss.of(params)
 
         @tf.function(
             input_signature=[
@@ -259,11 +294,16 @@ class Training:
                     embedded = tf.concat([embedding(part, training=True) for part in own], axis=0)
                     embeddings = replicas.gather(embedded, tf.concat(shares, axis=0))
                     logits = loss.pair_logits(embeddings, first, second, distance, head)
-                    value = entropy(labels, logits)
+                    value = objective(labels, logits, first, second, images)
                     # Each replica has the whole loss, and their gradients are summed.
                     scaled = adam.scale_loss(value) / replicas.count
                 gradients = replicas.sum_gradients(tape.gradient(scaled, model.trainable_variables))
                 adam.apply(gradients, model.trainable_variables)
+                if self.averages:
+                    steps = tf.cast(adam.iterations, tf.float32)
+                    decay = tf.minimum(params.average, (1 + steps) / (10 + steps))  # the first ones count for little
+                    for average, variable in zip(self.averages, model.weights, strict=True):
+                        average.assign(decay * average + (1 - decay) * tf.convert_to_tensor(variable))
                 return value
 
             return replicas.run(of_replica)
@@ -271,26 +311,33 @@ class Training:
         self.step: Callable[..., Any] = step
 
     def variables(self) -> list[np.ndarray]:
-        """Weights and optimizer variables, as a checkpoint holds them."""
-        return [np.asarray(variable) for variable in (*self.model.variables, *self.optimizer.variables)]
+        """Weights, optimizer variables and averages, as a checkpoint holds them."""
+        return [np.asarray(variable) for variable in self._variables()]
+
+    def measured_weights(self) -> list[np.ndarray]:
+        """The weights that are measured and kept: their running means, where `train.average` asks for these."""
+        return [np.asarray(variable) for variable in self.averages or self.model.weights]
 
     def shapes(self) -> dict[str, list[tuple[int, ...]]]:
         """Of the arrays that a checkpoint holds: `last`, as `variables` gives them, and `best`, the weights alone."""
-        weights = [tuple(variable.shape) for variable in self.model.variables]
-        return {"last": [*weights, *(tuple(variable.shape) for variable in self.optimizer.variables)], "best": weights}
+        weights = [tuple(variable.shape) for variable in self.model.weights]
+        return {"last": [tuple(variable.shape) for variable in self._variables()], "best": weights}
 
     def restore(self, state: State, last: list[np.ndarray], best: list[np.ndarray] | None) -> None:
         """Takes up where a checkpoint left off."""
-        for variable, value in zip((*self.model.variables, *self.optimizer.variables), last, strict=True):
+        for variable, value in zip(self._variables(), last, strict=True):
             variable.assign(value)
         self.state = state
-        self.best_weights = self.model.get_weights() if best is None and state.best_epoch else best
+        self.best_weights = self.measured_weights() if best is None and state.best_epoch else best
 
     def kept_weights(self) -> list[np.ndarray]:
         """The weights that `train.keep` asks for."""
         if self.params.keep == "best" and self.best_weights is not None:
             return self.best_weights
-        return self.model.get_weights()
+        return self.measured_weights()
+
+    def _variables(self) -> tuple[Any, ...]:
+        return (*self.model.weights, *self.optimizer.variables, *self.averages)
 
     def kept_epoch(self) -> int:
         """The epoch that `kept_weights` are from."""
@@ -362,8 +409,7 @@ def validate(training: Training, data: Data, images_per_second: float, check: Ca
     state = training.state
     learning_rate = float(np.asarray(training.optimizer.learning_rate))
     loss = state.loss_sum / state.step
-    for scoring, trained in zip(training.scoring.variables, training.model.variables, strict=True):
-        scoring.assign(trained.value)
+    training.scoring.set_weights(training.measured_weights())
     measured = training.replicas.told_by_chief(_measured(training, data, check))
     if not measured:
         raise _diverged(training.params, f"scores are no numbers after epoch {state.epoch + 1}")
@@ -390,7 +436,7 @@ def validation_scores(training: Training, data: Data, check: Callable[[], None])
     def embed(part: slice) -> np.ndarray:
         check()
         ids = data.validation_ids[part]
-        embeddings = np.zeros((len(ids), EMBEDDING_UNITS), np.float32)
+        embeddings = np.zeros((len(ids), training.units), np.float32)
         own = slice(replicas.worker, None, replicas.workers)
         if len(ids[own]):
             embeddings[own] = training.verifier.embed(data.images.pixels(ids[own].tolist()))
@@ -403,6 +449,19 @@ def validation_scores(training: Training, data: Data, check: Callable[[], None])
     return scores.score(training.verifier, scores.Embedded(pd.Index(data.validation_ids), embeddings), first, second)
 
 
+def calibrate(training: Training, data: Data) -> None:
+    """Changes weights and bias of the last layer so that scores on validation pairs read as probabilities, in the
+    order that they have."""
+    found = validation_scores(training, data, lambda: None)
+    labels = data.validation_pairs[2]
+    if found is None or len(np.unique(labels)) < 2:  # the chief's are the ones that are written
+        return
+    slope, intercept = platt.line(labels, platt.logits_of(found))
+    head = training.scoring.get_layer("dense_1")
+    kernel, bias = head.get_weights()
+    head.set_weights([slope * kernel, slope * bias + np.float32(intercept)])
+
+
 def write_model(model: Any, servable: Any, folder: Path) -> None:
     """Writes `siamese.keras` and `servable/` into `folder`, whole."""
     from siamese.servable import export
@@ -412,11 +471,28 @@ def write_model(model: Any, servable: Any, folder: Path) -> None:
         export(servable, beside / "servable")
 
 
+def _images_for(network: str, images_folder: Place) -> StoredImages:
+    images = stored.opened(images_folder)
+    if images.image_shape != SIZES[network].image:
+        here, seen = ("x".join(map(str, shape)) for shape in (images.image_shape, SIZES[network].image))
+        raise InputError(
+            f"{images_folder}: holds images of {here}, model.network {network} sees {seen}: "
+            "run `siamese preprocess` again"
+        )
+    return images
+
+
 def _measured(training: Training, data: Data, check: Callable[[], None]) -> dict[str, float] | None:
     found = validation_scores(training, data, check)
     if found is None or not np.isfinite(found).all():
         return None
     return validation_metrics(data.validation_pairs[2], found)
+
+
+def _average_of(tf: Any, variable: Any) -> Any:
+    only_first = tf.VariableAggregation.ONLY_FIRST_REPLICA  # they are equal on all
+    value = tf.convert_to_tensor(variable)
+    return tf.Variable(value, trainable=False, aggregation=only_first, name=f"average_of_{variable.name}")
 
 
 def _save(training: Training, checkpoints: Checkpoints) -> None:

@@ -48,6 +48,4 @@ def run(
         working_files(working_folder),
         recorded(params, catalog_file, history_file, run_file, Elsewhere(data, [*sections])) as listener,
     ):
-        train.run(
-            *inputs, model_folder, history_file, params.train, params.model.network, CHECKPOINTS, listener=listener
-        )
+        train.run(*inputs, model_folder, history_file, params.train, params.model, CHECKPOINTS, listener=listener)

@@ -6,6 +6,7 @@ graph at its tensor `pixels`: stored pixels enter at the cut, and get the number
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,25 +15,27 @@ from typing import Any
 import tensorflow as tf
 
 from siamese.errors import InputError
-from siamese.shapes import IMAGE_SHAPE
 
 ENCODED, PIXELS, IMAGE = "encoded", "pixels", "image"  # the input and the outputs, and the tensors where they begin
-PIXEL_BYTES = IMAGE_SHAPE[0] * IMAGE_SHAPE[1] * IMAGE_SHAPE[2]
+_LUMA = [0.299, 0.587, 0.114]  # ITU-R BT.601, as JPEG weighs red, green and blue
 _DECODED_AT_ONCE = 8  # a large photograph takes some 50 MB while it is decoded
 
 
 class Transform(tf.Module):
     """The two functions of a saved transform graph. Neither has state: what was analysed is constant in them.
 
-    `pixels`: encoded images, string [n] as `siamese.images.canonical` gives them, to uint8 [n, 100, 100, 3].
-    `image`: pixels, uint8 [n, 100, 100, 3], to float32 of the same shape, in [0, 1] unless standardised.
+    `image_shape`: height, width and channels of what the network sees. `pixels`: encoded images, string [n] as
+    `siamese.images.canonical` gives them, to uint8 [n, *image_shape]. `image`: pixels, uint8 [n, *image_shape], to
+    float32 of the same shape, in [0, 1] unless standardised.
     """
 
     def __init__(self, whole: Any) -> None:
         """From the graph as a function that TensorFlow loaded."""
         super().__init__()
+        height, width, channels = whole.graph.get_tensor_by_name(f"{PIXELS}:0").shape[1:]
+        self.image_shape: tuple[int, int, int] = height, width, channels
         encoded = tf.TensorSpec([None], tf.string, ENCODED)
-        pixels = tf.TensorSpec([None, *IMAGE_SHAPE], tf.uint8, PIXELS)
+        pixels = tf.TensorSpec([None, height, width, channels], tf.uint8, PIXELS)
         self.pixels = tf.function(_part(whole, ENCODED, PIXELS), input_signature=[encoded], autograph=False)
         self.image = tf.function(_part(whole, PIXELS, IMAGE), input_signature=[pixels], autograph=False)
 
@@ -49,31 +52,36 @@ class Transform(tf.Module):
             raise InputError(f"{folder} holds no transform: run `siamese preprocess`, or name another folder") from None
 
     @classmethod
-    def unstandardised(cls) -> Transform:
-        """The transform that step `preprocess` writes where it analyses nothing (`preprocess.standardise` false)."""
-        whole = tf.function(partial(preprocessing_fn, standardise=False))
+    def unstandardised(cls, image_shape: tuple[int, int, int]) -> Transform:
+        """The transform that step `preprocess` writes where it analyses nothing (`preprocess.standardise` false).
+
+        Args:
+            image_shape: height, width and channels of what the network sees.
+        """
+        whole = tf.function(partial(preprocessing_fn, standardise=False, image_shape=image_shape))
         return cls(whole.get_concrete_function({ENCODED: tf.TensorSpec([None], tf.string)}))
 
 
-def preprocessing_fn(inputs: dict[str, Any], *, standardise: bool) -> dict[str, Any]:
+def preprocessing_fn(inputs: dict[str, Any], *, standardise: bool, image_shape: tuple[int, int, int]) -> dict[str, Any]:
     """The graph, as TensorFlow Transform asks for it.
 
     Args:
         inputs: {"encoded": string [n]}, PNG or JPEG.
         standardise: subtract the mean of the analysed images and divide by their deviation, both a channel.
+        image_shape: height, width and channels of what the network sees; 1 channel is grey.
 
     Returns:
-        {"pixels": string [n], the bytes of uint8 [100, 100, 3]; "image": float32 [n, 100, 100, 3]}.
+        {"pixels": string [n], the bytes of uint8 [*image_shape]; "image": float32 [n, *image_shape]}.
     """
     # TensorFlow Transform writes no uint8 columns, and int64 would be eight times as large: one string an image.
     encoded = tf.identity(inputs[ENCODED], name=ENCODED)
     stored = tf.map_fn(
-        lambda one: _to_bytes(_decode(one)),
+        lambda one: _to_bytes(_decode(one, image_shape), image_shape),
         encoded,
         fn_output_signature=tf.TensorSpec([], tf.string),
         parallel_iterations=_DECODED_AT_ONCE,
     )
-    pixels = tf.reshape(tf.io.decode_raw(stored, tf.uint8), [-1, *IMAGE_SHAPE], name=PIXELS)
+    pixels = tf.reshape(tf.io.decode_raw(stored, tf.uint8), [-1, *image_shape], name=PIXELS)
     # Where a divisor is constant, TensorFlow may multiply by its inverse, in some programs and not in others, and the
     # last digit differs; it leaves divide_no_nan alone. A channel that is constant, of deviation 0, becomes 0.
     image = tf.math.divide_no_nan(tf.cast(pixels, tf.float32), 255)
@@ -83,25 +91,28 @@ def preprocessing_fn(inputs: dict[str, Any], *, standardise: bool) -> dict[str, 
     return {PIXELS: stored, IMAGE: tf.identity(image, name=IMAGE)}
 
 
-def _decode(encoded: Any) -> Any:
-    """One encoded image, a string scalar, to uint8 [100, 100, 3]: decoded, resized with antialiasing, rounded."""
-    resized = tf.image.resize(_full_size(encoded), IMAGE_SHAPE[:2], method="bilinear", antialias=True)
+def _decode(encoded: Any, image_shape: tuple[int, int, int]) -> Any:
+    """One encoded image, a string scalar, to uint8 [*image_shape]: decoded, resized with antialiasing, rounded."""
+    resized = tf.image.resize(_full_size(encoded), image_shape[:2], method="bilinear", antialias=True)
+    if image_shape[2] == 1:
+        resized = tf.tensordot(resized, tf.constant(_LUMA), 1)[..., None]
     return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
 
 
 def _full_size(encoded: Any) -> Any:
     """One encoded image, a string scalar, to uint8 [height, width, 3]."""
     # Despite its name it reads PNG too. The default transform of JPEG is 5 grey levels and more from the standard's.
-    return tf.io.decode_jpeg(encoded, channels=IMAGE_SHAPE[2], dct_method="INTEGER_ACCURATE")
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
 
 
-def _to_bytes(pixels: Any) -> Any:
+def _to_bytes(pixels: Any, image_shape: tuple[int, int, int]) -> Any:
     # A serialised TensorProto ends with the tensor's bytes.
-    return tf.strings.substr(tf.io.serialize_tensor(pixels), -PIXEL_BYTES, PIXEL_BYTES)
+    size = math.prod(image_shape)
+    return tf.strings.substr(tf.io.serialize_tensor(pixels), -size, size)
 
 
 def _analysed(pixels: Any) -> tuple[Any, Any]:
-    """Mean and deviation of each channel over the analysed images, as shares of 255: float32 [100, 100, 3] each.
+    """Mean and deviation of each channel over the analysed images, as shares of 255: float32 [*image_shape] each.
 
     Sums of integers are exact, so neither sharding nor order changes a digit: mean = S1/n, variance = S2/n - mean².
     """
@@ -116,7 +127,7 @@ def _analysed(pixels: Any) -> tuple[Any, Any]:
     mean = sums / count
     deviation = tf.sqrt(tf.maximum(squares / count - mean * mean, 0))
     # Subtracting whole images is ten times as fast on a processor as subtracting three numbers from every pixel.
-    in_shares = [tf.broadcast_to(tf.cast(one / 255, tf.float32), IMAGE_SHAPE) for one in (mean, deviation)]
+    in_shares = [tf.broadcast_to(tf.cast(one / 255, tf.float32), pixels.shape[1:]) for one in (mean, deviation)]
     return in_shares[0], in_shares[1]
 
 
@@ -136,6 +147,6 @@ def _part(whole: Any, start: str, end: str) -> Callable[[Any], Any]:
         captures = [(inner, outer) for outer, inner in whole.graph.captures if inner.op.name in names]
         feeds = {f"{start}:0": fed} | {inner.name: tf.constant(outer.numpy()) for inner, outer in captures}
         [computed] = tf.graph_util.import_graph_def(part, feeds, [f"{end}:0"], name="")
-        return tf.ensure_shape(computed, [None, *IMAGE_SHAPE])
+        return tf.ensure_shape(computed, whole.graph.get_tensor_by_name(f"{PIXELS}:0").shape)
 
     return traced

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,29 +34,48 @@ class Verifier:
         tf = backend.tensorflow()
         return cls(tf.saved_model.load(str(folder)))
 
+    @cached_property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of what the network sees."""
+        embed = self._servable.embed_pixels
+        traced = embed.concrete_functions[0] if hasattr(embed, "concrete_functions") else embed.get_concrete_function()
+        (pixels,), _ = traced.structured_input_signature
+        height, width, channels = pixels.shape[1:]
+        return height, width, channels
+
     def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """Stored pixels, uint8 [images, 100, 100, 3], to embeddings, float32 [images, 4096]. All at once."""
+        """Stored pixels, uint8 [images, *image_shape], to embeddings, float32 [images, units]. All at once.
+
+        Raises:
+            InputError: they were stored for another network.
+        """
+        if pixels.shape[1:] != self.image_shape:
+            stored, seen = ("x".join(map(str, shape)) for shape in (pixels.shape[1:], self.image_shape))
+            raise InputError(
+                f"the stored images are {stored}, the model sees {seen}: run `siamese preprocess` with the "
+                "model.network that it was trained with"
+            )
         return np.asarray(self._servable.embed_pixels(pixels))
 
     def pixels(self, images: Sequence[bytes]) -> np.ndarray:
-        """Encoded images, as `read_image` gives them, to stored pixels, uint8 [images, 100, 100, 3]."""
+        """Encoded images, as `read_image` gives them, to stored pixels, uint8 [images, height, width, channels]."""
         return np.asarray(self._servable.transform.pixels(np.array(images, dtype=object)))
 
     def embed_transformed(self, images: np.ndarray) -> np.ndarray:
-        """Images as the transform gives them, float32 [images, 100, 100, 3], to embeddings, float32 [images, 4096]."""
+        """What the transform gives, float32 [images, *image_shape], to embeddings, float32 [images, units]."""
         return np.asarray(self._servable.embed_image(images))
 
     def embed_encoded(self, images: Sequence[bytes]) -> np.ndarray:
-        """Encoded images, as `read_image` gives them, to embeddings, float32 [images, 4096]. All at once."""
+        """Encoded images, as `read_image` gives them, to embeddings, float32 [images, units]. All at once."""
         return np.asarray(self._servable.embed(np.array(images, dtype=object))["embedding"])
 
     def head(self) -> tuple[np.ndarray, float]:
-        """The weights, float32 [4096], and the bias of the last layer: what `siamese.search.Head` is made of."""
+        """The weights, float32 [units], and the bias of the last layer: what `siamese.search.Head` is made of."""
         kernel, bias = (np.asarray(variable) for variable in self._servable.head)
         return kernel[:, 0], float(bias[0])
 
     def score(self, anchors: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """Embeddings, float32 [pairs, 4096] each, to similarities in [0, 1], float32 [pairs]. All at once."""
+        """Embeddings, float32 [pairs, units] each, to similarities in [0, 1], float32 [pairs]. All at once."""
         return np.asarray(self._servable.compare(anchors, others))
 
 

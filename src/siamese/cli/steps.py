@@ -115,6 +115,7 @@ def preprocess(
             place(images_folder),
             at.output_folder(transform_folder, step.OWN, mark="transform_fn/saved_model.pb"),
             params.preprocess,
+            params.model.network,
             params.data.max_pixels,
         )
     done("preprocess", as_json, images=images_folder, transform=transform_folder)
@@ -155,9 +156,7 @@ def train(
         checkpoints = at.working_folder(checkpoint_folder)
         begin_at = at.input(resume) if resume else None
         with recorded(params, inputs[0], history, run) as listener:
-            wrote = step.run(
-                *inputs, model, history, params.train, params.model.network, checkpoints, begin_at, listener
-            )
+            wrote = step.run(*inputs, model, history, params.train, params.model, checkpoints, begin_at, listener)
     outputs = {"model": model_folder, "history": history_file, "run": run_file}
     done("train", as_json, **(outputs if wrote else {}))
 

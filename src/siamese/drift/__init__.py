@@ -39,7 +39,6 @@ from siamese.files import existing
 from siamese.params import DriftParams
 from siamese.progress import track
 from siamese.remote import Place
-from siamese.shapes import IMAGE_SHAPE
 from siamese.tables import read_table
 
 if TYPE_CHECKING:
@@ -218,7 +217,7 @@ def _read_new(
     """Statistics and embeddings of images drawn from a folder."""
     drawn = found.draw(each, params.images, known, max_pixels, _rng(params, 0))
     drawn = track(drawn, "reading new images", min(len(found.paths), params.images))
-    tables = [statistics_of(np.empty((0, *IMAGE_SHAPE), np.uint8), [], [])]
+    tables = [statistics_of(np.empty((0, *verifier.image_shape), np.uint8), [], [])]
     embedded: list[np.ndarray] = []
     unit: list[int] = []
     while batch := list(islice(drawn, scores.IMAGES_AT_ONCE)):
@@ -233,13 +232,13 @@ def _read_new(
 
 
 def _pixels(verifier: Verifier, batch: Sequence[NewImage]) -> tuple[np.ndarray, Sequence[NewImage]]:
-    """Stored pixels, uint8 [taken, 100, 100, 3], and the images that they are of: those that TensorFlow decodes."""
+    """Stored pixels, uint8 [taken, *image_shape], and the images that they are of: those that TensorFlow decodes."""
     undecodable = tensorflow().errors.InvalidArgumentError
     try:
         return verifier.pixels([one.encoded for one in batch]), batch
     except undecodable:  # of a batch it doesn't say which
         if len(batch) == 1:
-            return np.empty((0, *IMAGE_SHAPE), np.uint8), []
+            return np.empty((0, *verifier.image_shape), np.uint8), []
     parts = [_pixels(verifier, [one]) for one in batch]
     return np.concatenate([pixels for pixels, _ in parts]), [one for _, taken in parts for one in taken]
 

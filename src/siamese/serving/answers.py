@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from siamese.serving.uploads import JSON, MULTIPART
-from siamese.shapes import EMBEDDING_UNITS
 
 RAW = "application/octet-stream"
 _BASE64 = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC"
@@ -40,7 +39,7 @@ class Embeddings(_Shape):
     """An embedding of each image, in the order of the images."""
 
     embeddings: list[list[float]] = Field(
-        description=f"{EMBEDDING_UNITS} float32 values each; as JSON their shortest exact digits of 64 bits.",
+        description="float32 values; as JSON their shortest exact digits of 64 bits.",
         examples=[[[0.02, 0.97, 0.51]]],
     )
     model: ModelName
