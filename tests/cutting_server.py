@@ -6,6 +6,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
+MOST = 20  # requests; then 404, so that a client that never ends does
+
 
 class CuttingServer(ThreadingHTTPServer):
     """Gives `content` at /file.
@@ -45,8 +47,8 @@ class _Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         wanted = self.headers["Range"]
         self.server.asked.append(wanted)
-        if self.server.statuses:
-            self.send_response(self.server.statuses.pop(0))
+        if self.server.statuses or len(self.server.asked) > MOST:
+            self.send_response(self.server.statuses.pop(0) if self.server.statuses else 404)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
