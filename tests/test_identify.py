@@ -6,13 +6,15 @@ The model is a small one whose score falls with the distance of embeddings: 0.5 
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import working_folder
+from conftest import ROOT, working_folder
 from registered import small_model
 
 from siamese import cli, galleries
@@ -279,6 +281,7 @@ def test_an_answer_as_a_person_reads_it() -> None:
     assert Answer("ben", (ben,)).to_text(0.63) == "ben 0.912"
     assert Answer("ben", (ben, ann)).to_text(0.63) == "ben 0.912 (then ann 0.410)"
     assert Answer(None, (ann,)).to_text(0.63) == "unknown (nearest ann 0.410, threshold 0.630)"
+    assert Answer(None, (ben, ann)).to_text(0.93) == "unknown (nearest ben 0.912, then ann 0.410, threshold 0.930)"
 
 
 def test_as_a_library(model: Path, people: Path, enrolled: Path) -> None:
@@ -290,3 +293,25 @@ def test_as_a_library(model: Path, people: Path, enrolled: Path) -> None:
     (answer,) = identifier.of_encoded([read_image(image, MAX)])
     assert answer.candidates[0].identity == "writer-006" and len(answer.candidates) == 2
     assert identifier.of_encoded([]) == []
+
+
+def test_the_commands_of_the_document_run_and_answer_as_it_says(
+    model: Path, small_params: str, tmp_path: Path, capsys
+) -> None:
+    """But for who is recognised, and how well: that's another model's affair."""
+    (tmp_path / "artifacts").mkdir()
+    (tmp_path / "artifacts/model").symlink_to(model)
+    (tmp_path / "params.yaml").write_text(small_params)
+    (block,) = re.findall(r"```console\n(.*?)```", (ROOT / "docs/gallery.md").read_text(), flags=re.DOTALL)
+    told = [part.splitlines() for part in block.split("$ siamese ")[1:]]
+    assert len(told) == 6
+    with working_folder(tmp_path):
+        for command, *quoted in told:
+            words = shlex.split(command)
+            capsys.readouterr()
+            assert cli.run(words) in ((0, 1) if words[0] == "identify" else (0,))
+            said = capsys.readouterr().out.splitlines()
+            if words[0] == "identify":
+                assert [line.partition(":")[0] for line in said] == [line.partition(":")[0] for line in quoted]
+            else:
+                assert said == quoted

@@ -317,6 +317,7 @@ class Filling:
         frames = []
         while frame := self.source.next(lambda: not self._events and self.waits > 20):
             frames.append(frame.name)
+            assert len(frames) < 9, "the same again and again"
         return frames
 
 

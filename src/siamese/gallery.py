@@ -20,7 +20,7 @@ from siamese.search import Head, scores
 How = Literal["best", "mean"]
 
 COLUMNS = ["image_id", "identity", "path"]
-LOOKED_AT = 2000  # images, for impostors: adding one to 10,000 must not take minutes
+LOOKED_AT = 1000  # images, for impostors: adding one to 10,000 must not take minutes
 _SCORES_AT_ONCE = 2**24
 
 
@@ -82,7 +82,7 @@ class Gallery:
         return np.add.reduceat(found, self.starts, axis=1) / sizes
 
     def with_impostors(self) -> Gallery:
-        """The gallery with `impostors` looked for: of up to 2,000 enrolled images, evenly spread, and as many others.
+        """The gallery with `impostors` looked for: of up to 1,000 enrolled images, evenly spread, and as many others.
 
         Each is held against all identities but its own.
         """

@@ -45,10 +45,11 @@ class Answer:
     def to_text(self, threshold: float) -> str:
         """As a person reads it."""
         first, *others = self.candidates
-        then = f" (then {', '.join(f'{one.identity} {one.score:.3f}' for one in others)})" if others else ""
+        then = [f"then {one.identity} {one.score:.3f}" for one in others]
         if self.identity is not None:
-            return f"{self.identity} {self.score:.3f}{then}"
-        return f"unknown (nearest {first.identity} {first.score:.3f}, threshold {threshold:.3f}){then}"
+            return f"{self.identity} {self.score:.3f}" + (f" ({', '.join(then)})" if then else "")
+        nearest = [f"nearest {first.identity} {first.score:.3f}", *then, f"threshold {threshold:.3f}"]
+        return f"unknown ({', '.join(nearest)})"
 
 
 @dataclass(frozen=True)
