@@ -180,7 +180,7 @@ def test_images_are_found_by_id_and_row_in_any_order(set_of_forty) -> None:
     uri, ids, pixels = set_of_forty
     images = stored.opened(place(uri))
     rows = [31, 14, 15, 16, 39, 0, 31]
-    assert len(images) == stored.count(place(uri)) == 40 and images.image_ids == ids
+    assert len(images) == stored.count(place(uri), IMAGE_SHAPE) == 40 and images.image_ids == ids
     assert np.array_equal(images.rows(rows), pixels[rows])
     assert np.array_equal(images.pixels([ids[row] for row in rows]), pixels[rows])
     assert images.pixels([]).shape == (0, 100, 100, 3)

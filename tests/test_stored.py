@@ -72,7 +72,7 @@ def test_an_example_is_what_protobuf_writes(folder: Path) -> None:
 
 def test_images_are_found_by_id_and_by_row_in_any_order_and_number(folder: Path) -> None:
     images = stored.StoredImages(folder)
-    assert len(images) == stored.count(folder) == 8
+    assert len(images) == stored.count(folder, IMAGE_SHAPE) == 8
     assert images.image_ids == IDS
     rows = [5, 0, 7, 5, 3]
     assert np.array_equal(images.rows(np.array(rows)), PIXELS[rows])
@@ -102,7 +102,7 @@ def test_a_row_that_is_not_there_is_no_other_row(folder: Path) -> None:
 def test_a_truncated_file_is_named(folder: Path) -> None:
     file = folder / stored.file_name(2, 3)
     file.write_bytes(file.read_bytes()[:-1])
-    for opened in (stored.StoredImages, stored.count):
+    for opened in (stored.StoredImages, lambda folder: stored.count(folder, IMAGE_SHAPE)):
         with pytest.raises(InputError, match=f"{file}: truncated: run `siamese preprocess` again"):
             opened(folder)
 

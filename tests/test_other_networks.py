@@ -1,0 +1,271 @@
+"""Networks beside the specification's through the whole pipeline, and what training offers to them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import SMALL, working_folder
+from test_train import weights_of
+
+from siamese import backend, cli, initial, params, platt, replicas, train
+from siamese.batches import UNKNOWN
+from siamese.checkpoints import Checkpoints, Origin
+from siamese.errors import InputError
+from siamese.shapes import SIZES
+from siamese.stored import StoredImages
+from siamese.verifier import Verifier, read_image
+
+RNG = np.random.default_rng(0)
+NETWORK = "convolutional"
+SETTINGS = SMALL | {
+    "model.network": NETWORK,
+    "train.loss": "n_pair",
+    "train.average": 0.9,
+    "train.augmentation.rotations": True,
+    "train.augmentation.elastic": 0.02,
+    "train.optimizer.learning_rate": 0.001,
+    "tracking.enabled": False,
+}
+
+
+def command(*arguments: str, **more: object) -> int:
+    settings = {**SETTINGS, **more}
+    return cli.exit_code_of(
+        lambda: cli.app(
+            [*arguments, *(part for key, value in settings.items() for part in ("-S", f"{key}={json.dumps(value)}"))],
+            standalone_mode=False,
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which all steps ran with another network."""
+    folder = tmp_path_factory.mktemp("place")
+    with working_folder(folder):
+        for step in ("sample", "catalog", "pairs", "preprocess", "train", "evaluate"):
+            assert not command(step), step
+    return folder
+
+
+def test_stored_images_and_model_are_of_the_network_s_size(place: Path) -> None:
+    assert StoredImages(place / "artifacts/images").image_shape == SIZES[NETWORK].image == (48, 48, 1)
+    verifier = Verifier.load(place / "artifacts/model")
+    assert verifier.image_shape == (48, 48, 1)
+    files = sorted((place / "data/sample").rglob("*.png"))[:3]
+    embedded = verifier.embed_encoded([read_image(file, 10**6) for file in files])
+    assert embedded.shape == (3, SIZES[NETWORK].units)
+    assert json.loads((place / "metrics.json").read_text())["test"]["eer"] is not None
+
+
+def test_grey_pixels_are_the_luma_of_the_resized_picture(place: Path) -> None:
+    """ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B; a picture of one colour stays it, whatever its size."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    verifier = Verifier.load(place / "artifacts/model")
+    for colour in ((200, 100, 50), (0, 0, 255), (90, 90, 90)):
+        png = BytesIO()
+        Image.new("RGB", (70, 31), colour).save(png, "PNG")
+        pixels = verifier.pixels([png.getvalue()])
+        assert pixels.shape == (1, 48, 48, 1)
+        assert (pixels == round(0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2])).all()
+
+
+def test_training_s_measured_network_is_the_saved_one(place: Path) -> None:
+    """The report's validation figures, of the saved model, are those of the epoch kept: averaged weights, and running
+    statistics with them. Calibration changes no order, so it changes no EER."""
+    kept = pd.read_csv(place / "artifacts/history.csv").eer.min()
+    found = json.loads((place / "metrics.json").read_text())["validation"]["eer"]
+    assert found == pytest.approx(kept, abs=1e-6)
+
+
+def test_scores_after_n_pair_are_calibrated(place: Path) -> None:
+    """Weighed so that both labels are as likely, scores on the validation pairs have the mean of the labels: the
+    intercept's condition in logistic regression."""
+    pairs = pd.read_parquet(place / "artifacts/pairs.parquet")
+    pairs = pairs[pairs.split == "validation"]
+    verifier, images = Verifier.load(place / "artifacts/model"), StoredImages(place / "artifacts/images")
+    ends = [verifier.embed(images.pixels(pairs[end].tolist())) for end in ("anchor_id", "other_id")]
+    scores = verifier.score(*ends)
+    by_label = [scores[pairs.label == label].mean() for label in (0, 1)]
+    assert sum(by_label) == pytest.approx(1, abs=0.01)
+    assert by_label[1] >= by_label[0]
+
+
+def test_another_network_s_stored_images_are_refused_in_one_line(place: Path, capfd) -> None:
+    with working_folder(place):
+        assert command("train", **{"model.network": "residual"}) == 2
+    assert (
+        "artifacts/images: holds images of 48x48x1, model.network residual sees 64x64x1: run" in capfd.readouterr().err
+    )
+
+
+def test_a_model_refuses_images_stored_for_another_network(place: Path) -> None:
+    verifier = Verifier.load(place / "artifacts/model")
+    with pytest.raises(
+        InputError, match=r"^the stored images are 100x100x3, the model sees 48x48x1: run `siamese prep"
+    ):
+        verifier.embed(np.zeros((1, 100, 100, 3), np.uint8))
+
+
+def values(*settings: str) -> params.TrainParams:
+    given = [f"{key}={json.dumps(value)}" for key, value in SETTINGS.items()]
+    return params.load(params.packaged_file(), [*given, *settings]).train
+
+
+def data_of(place: Path, wanted: params.TrainParams) -> train.Data:
+    made = place / "artifacts"
+    return train.read_data(made / "catalog.parquet", made / "pairs.parquet", StoredImages(made / "images"), wanted)
+
+
+def training_of(place: Path, data: train.Data, wanted: params.TrainParams, strategy: str = "one") -> train.Training:
+    steps = data.plan(wanted, 0).steps
+    return train.Training(NETWORK, "float32", place / "artifacts/transform", wanted, steps, replicas.start(strategy))
+
+
+def test_turned_copies_are_identities_of_their_own(place: Path) -> None:
+    plain, turned = (data_of(place, values(f"train.augmentation.rotations={on}")) for on in ("false", "true"))
+    assert len(turned.codes) == 4 * len(plain.codes)
+    assert len(np.unique(turned.codes)) == 4 * len(np.unique(plain.codes))
+    same = turned.codes[:, None] == turned.codes[None]
+    by_hand = (np.tile(plain.codes, 4)[:, None] == np.tile(plain.codes, 4)[None]) & (
+        turned.turns[:, None] == turned.turns[None]
+    )
+    np.testing.assert_array_equal(same, by_hand)
+
+
+def test_a_turn_is_a_quarter_counterclockwise_and_unknown_stays_unknown() -> None:
+    codes, rows, turns = train.with_rotations(np.array([0, UNKNOWN]), np.array([7, 8]))
+    assert codes.tolist() == [0, UNKNOWN, 1, UNKNOWN, 2, UNKNOWN, 3, UNKNOWN]
+    assert rows.tolist() == [7, 8] * 4 and turns.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    picture = np.array([[1, 2], [3, 4]], np.uint8)[None, :, :, None]
+    found = train.turned(np.repeat(picture, 4, axis=0), np.arange(4))[..., 0].tolist()
+    assert found == [[[1, 2], [3, 4]], [[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]]]
+
+
+def test_averages_are_the_running_mean_of_the_weights_and_outlive_a_checkpoint(place: Path, tmp_path: Path) -> None:
+    """After steps 1, 2, 3 the decay is (1 + t) / (10 + t): 2/11, 3/12, 4/13; the first average is the first weight."""
+    wanted = values("train.epochs=1")
+    data = data_of(place, wanted)
+    run = training_of(place, data, wanted)
+    mean, weights = run.model.get_weights(), []
+    for number in range(3):
+        step = data.plan(wanted, 0).step(number)
+        pixels = data.images.rows(data.train_rows[step.rows])
+        run.step(pixels, step.first, step.second, step.labels, np.array([0, number], np.int32))
+        weights = run.model.get_weights()
+        decay = (2 + number) / (11 + number)
+        mean = [decay * old + (1 - decay) * new for old, new in zip(mean, weights, strict=True)]
+    for found, expected in zip(run.measured_weights(), mean, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert any((one != other).any() for one, other in zip(run.measured_weights(), weights, strict=True))
+
+    checkpoints = Checkpoints(tmp_path, Origin({}, {}))
+    checkpoints.save(run.state, run.variables(), None)
+    other = training_of(place, data, wanted)
+    state, last, best = checkpoints.newest(other.shapes()) or pytest.fail("no checkpoint")
+    other.restore(state, last, best)
+    for one, two in zip(run.measured_weights(), other.measured_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_initial_weights_are_taken_and_those_of_another_network_refused(place: Path) -> None:
+    run = training_of(place, data_of(place, values()), values())
+    initial.load_into(run.model, initial.file_of(str(place / "artifacts/model")))
+    for one, other in zip(run.model.get_weights(), weights_of(place / "artifacts/model"), strict=True):
+        np.testing.assert_array_equal(one, other)
+    backend.tensorflow()
+    from siamese.network import build
+
+    with pytest.raises(
+        InputError, match=r"siamese\.keras: is of another network \(.+\): set model\.network to its own"
+    ):
+        initial.load_into(build("residual"), place / "artifacts/model/siamese.keras")
+    with pytest.raises(InputError, match=r"^model\.initial_weights nowhere: no model there: name a model folder"):
+        initial.file_of("nowhere")
+
+
+def test_fine_tuning_starts_where_the_model_ended(place: Path) -> None:
+    """With a rate too small to change anything, the first epoch measures what the model that it began with had."""
+    with working_folder(place):
+        files = {"--model": "tuned/model", "--history": "tuned/history.csv", "--run": "tuned/run.json"}
+        options = [part for pair in files.items() for part in pair]
+        more = {"model.initial_weights": "artifacts/model", "train.epochs": 1, "train.optimizer.learning_rate": 1e-12}
+        assert not command("train", *options, **more)
+    ours, theirs = (weights_of(place / folder) for folder in ("tuned/model", "artifacts/model"))
+    trained = [(one, other) for one, other in zip(ours, theirs, strict=True) if one.ndim > 1][
+        :-1
+    ]  # no head: calibrated
+    assert len(trained) == 5  # four convolutions and a dense layer
+    for one, other in trained:
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_two_devices_train_a_network_with_normalisation(place: Path) -> None:
+    """Each normalises by its own images, so the weights differ from one device's; both hold the same ones, running
+    statistics included."""
+    program = f"""
+import numpy as np
+from pathlib import Path
+from siamese import backend
+tf = backend.tensorflow()
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_other_networks as here
+place = Path({str(place)!r})
+wanted = here.values()
+data = here.data_of(place, wanted)
+run = here.training_of(place, data, wanted, "mirrored")
+assert run.replicas.count == 2
+for number in range(2):
+    step = data.plan(wanted, 0).step(number)
+    pixels = data.images.rows(data.train_rows[step.rows])
+    assert np.isfinite(float(run.step(pixels, step.first, step.second, step.labels, np.array([0, number], np.int32))))
+moved = 0
+for variable in [*(one.value for one in run.model.weights), *run.averages]:
+    one, other = (np.asarray(copy) for copy in variable.values)
+    np.testing.assert_array_equal(one, other)
+print("equal")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.strip().endswith("equal"), done.stderr[-2000:]
+
+
+class TestPlatt:
+    """Slope and intercept of logistic regression on one value."""
+
+    def test_where_logits_are_right_already_it_changes_nothing(self) -> None:
+        """Pairs of either label in the numbers that logits of -1, 0 and 1 mean: e^z positives on one negative."""
+        labels, logits = [], []
+        for z in (-1, 0, 1):
+            positive = round(1000 / (1 + np.exp(-z)))
+            labels += [1] * positive + [0] * (1000 - positive)
+            logits += [z] * 1000
+        slope, intercept = platt.line(np.array(labels), np.array(logits))
+        assert (slope, intercept) == (pytest.approx(1, abs=0.01), pytest.approx(0, abs=0.01))
+
+    def test_what_was_stretched_and_moved_is_put_right(self) -> None:
+        """z = 4 true + 10 has the true value (z - 10) / 4."""
+        true = RNG.normal(0, 2, 20_000)
+        labels = (RNG.random(20_000) < 1 / (1 + np.exp(-true))).astype(int)
+        slope, intercept = platt.line(labels, 4 * true + 10)
+        assert (slope, intercept) == (pytest.approx(1 / 4, rel=0.05), pytest.approx(-10 / 4, rel=0.05))
+
+    def test_order_is_never_turned_round(self) -> None:
+        labels = np.array([1, 1, 0, 0])
+        assert platt.line(labels, np.array([-3.0, -2, 2, 3])) == (1.0, 0.0)
+
+    def test_logits_of_scores(self) -> None:
+        found = platt.logits_of(np.array([0, 0.5, 0.8, 1], np.float32))
+        assert np.isfinite(found).all() and (np.diff(found) > 0).all()
+        assert found[1:3] == pytest.approx([0, np.log(4)], abs=1e-6)
