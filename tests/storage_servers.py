@@ -19,7 +19,11 @@ def s3_server(log: Path) -> Iterator[str]:
     """The address of a server of S3 without a bucket, until the block ends."""
     port = free_port()
     with serving([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port, log) as address:
-        yield address
+        try:
+            yield address
+        finally:
+            if "s3fs" in sys.modules:  # whose clients outlive this server, and would be taken for the next one's
+                sys.modules["s3fs"].S3FileSystem.clear_instance_cache()
 
 
 @contextmanager

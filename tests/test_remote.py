@@ -15,7 +15,7 @@ import boto3
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import working_folder
+from conftest import changed_stages, project_copy, working_folder
 from counting_proxy import CountingProxy
 from storage_servers import S3_KEYS, s3_server
 from test_train import weights_of
@@ -155,6 +155,19 @@ def test_training_and_evaluation_make_what_they_make_here(
     ours, theirs = pd.read_csv(BytesIO(found["history.csv"])), pd.read_csv(local / "history.csv")
     pd.testing.assert_frame_equal(ours.drop(columns="images_per_second"), theirs.drop(columns="images_per_second"))
     assert not [name for name in found if name.startswith("checkpoints/") and "epoch" in name]
+
+
+@pytest.mark.slow  # DVC takes its time
+def test_dvc_runs_on_a_bucket_and_sees_what_changes_there(
+    server: str, workspace: Path, small_params: str, tmp_path: Path
+) -> None:
+    faces = uploaded(workspace / "data/sample", "s3://work/of-dvc")
+    project = project_copy(tmp_path, small_params.replace("path: data/sample", f"path: {faces}"))
+    assert changed_stages(project.run("dvc", "repro", "pairs")) == ["catalog", "pairs"]
+    assert "Data and pipelines are up to date" in project.run("dvc", "repro", "pairs")
+    key = next(key for key in keys() if key.startswith("of-dvc/"))
+    boto3.client("s3").delete_object(Bucket="work", Key=key)
+    assert changed_stages(project.run("dvc", "repro", "--dry", "pairs")) == ["catalog"]
 
 
 def many(uri: str, images: int, per_file: int) -> tuple[list[str], np.ndarray]:

@@ -257,10 +257,10 @@ def opened(uri: str) -> tuple[AbstractFileSystem, str]:
     Raises:
         InputError: no client knows the scheme, or it isn't installed.
     """
-    import fsspec
-
     scheme = uri.partition("://")[0]
     try:
+        import fsspec
+
         client = fsspec.get_filesystem_class(scheme)
     except ValueError:
         raise InputError(f"{uri}: no store is known by {scheme}://: name one such as s3://bucket/run") from None
