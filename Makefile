@@ -84,6 +84,7 @@ bench-long: $(VENV)/for-developers ## Search a million embeddings (needs `make r
 
 bench-scale: $(VENV)/for-developers ## Measure how time and memory of each step grow, and draw the curves into benchmarks/scale
 	python -m benchmarks.scale
+	python -m benchmarks.scale.workers
 
 coverage: ## Show which lines the last `make test` did not run
 	coverage report --show-missing --skip-covered

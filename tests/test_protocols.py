@@ -1,6 +1,6 @@
 """The recipes' protocols, on stand-ins of a few images: who meets whom, counted by hand.
 
-On the published data: real_data/test_protocols.py. ORL, Omniglot: test_fetch.py.
+On the published data: real_data/test_published_protocols.py. ORL, Omniglot: test_fetch.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Protocols of one's own: what a list means, and that nothing but knowledge gains more than chance.
 
-Real protocols, on real data: real_data/test_protocols.py.
+Real protocols, on real data: real_data/test_published_protocols.py.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from benchmarks.speed import place
 from benchmarks.speed.sides import ROOT
 
 STEPS, WARM = 20, 3  # the first steps compile
-ROUNDS = 3
+ROUNDS = 2
 COUNTS = (1, 2, 4)
 ALL_CORES = 0  # one process that has them all
 
@@ -40,7 +40,7 @@ def main() -> None:
             place.siamese(folder, step)
         runs = []
         for _ in range(ROUNDS):
-            for count in (ALL_CORES, *COUNTS):
+            for count in (*COUNTS, ALL_CORES):
                 runs.append({"workers": count} | together(folder, count))
                 print(runs[-1], file=sys.stderr)
     table = summary(pd.DataFrame(runs))
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def together(folder: Path, count: int) -> dict[str, float]:
-    """One run of so many workers: images a second, and how far the weights are from those of one worker on one core."""
+    """One run of so many workers: images a second, and how far weights and losses are from those of one worker."""
     workers = max(count, 1)
     weights = folder / f"weights-{count}.npz"
     cores = sorted(os.sched_getaffinity(0))
@@ -68,7 +68,13 @@ def together(folder: Path, count: int) -> dict[str, float]:
     said = [process.communicate()[0] for process in processes]
     if any(process.returncode for process in processes):
         raise SystemExit(f"{count} workers: one of them failed, see above")
-    return json.loads(said[0].splitlines()[-1]) | {"apart": apart(folder / "weights-1.npz", weights)}
+    found = json.loads(said[0].splitlines()[-1])
+    losses = folder / "losses.json"
+    if count == 1:
+        losses.write_text(json.dumps(found["losses"]))
+    reference = json.loads(losses.read_text())
+    of_losses = max(abs(one - other) for one, other in zip(found.pop("losses"), reference, strict=True))
+    return found | {"weights_apart": apart(folder / "weights-1.npz", weights), "losses_apart": of_losses}
 
 
 def free_ports(count: int) -> list[int]:
@@ -95,32 +101,35 @@ def work(folder: Path, weights: Path) -> None:
     data = read_data(made / "catalog.parquet", made / "pairs.parquet", StoredImages(made / "images"), params)
     plan = data.plan(params, 0)
     training = Training("specification", "float32", made / "transform", params, plan.steps, replicas)
-    images, began = 0, 0.0
+    images, began, losses = 0, 0.0, []
     for number in range(STEPS):
         if number == WARM:
             images, began = 0, time.perf_counter()
         step = data.plan(params, number // plan.steps).step(number % plan.steps)
         pixels = data.images.rows(data.train_rows[step.rows])
-        float(training.step(pixels, step.first, step.second, step.labels, np.array([0, number], np.int32)))
+        seed = np.array([0, number], np.int32)
+        losses.append(float(training.step(pixels, step.first, step.second, step.labels, seed)))
         images += len(step.rows)
     took = time.perf_counter() - began
     if replicas.chief:
         np.savez(weights, *training.model.get_weights())
-        print(json.dumps({"images_per_second": round(images / took, 2)}))
+        print(json.dumps({"images_per_second": round(images / took, 2), "losses": losses}))
     replicas.wait()
 
 
 def apart(one: Path, other: Path) -> float:
-    """The largest difference between two sets of weights, relative to the norm of each array; NaN where one lacks."""
-    if not one.exists():
-        return float("nan")
+    """The largest difference between two sets of weights, each array's relative to its norm."""
     with np.load(one) as ours, np.load(other) as theirs:
         return max(float(np.linalg.norm(ours[name] - theirs[name]) / np.linalg.norm(ours[name])) for name in ours.files)
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
     """Medians; `efficiency`: of one worker on one core, times the cores that the workers have."""
-    table = runs.groupby("workers").agg({"images_per_second": "median", "apart": "max"}).reset_index()
+    table = (
+        runs.groupby("workers")
+        .agg({"images_per_second": "median", "weights_apart": "max", "losses_apart": "max"})
+        .reset_index()
+    )
     one = float(table.images_per_second[table.workers == 1].iloc[0])
     cores = table.workers.replace(ALL_CORES, os.cpu_count() or 1).clip(upper=os.cpu_count() or 1)
     table["cores"] = cores

@@ -97,5 +97,11 @@ def parts(model: keras.Model) -> tuple[keras.Model, L1Distance, layers.Dense]:
     return model.get_layer("embedding"), model.get_layer("l1_distance"), model.get_layer("dense_1")
 
 
+def trunk_and_units(embedding: keras.Model) -> tuple[keras.Model, layers.Dense]:
+    """An embedding network in two: images to features, float32 or less precise [batch, features], and its last layer,
+    features to embeddings."""
+    return keras.Model(embedding.input, embedding.get_layer("flatten").output), embedding.get_layer("dense")
+
+
 def _policy(precision: str) -> str:
     return "float32" if precision == "float32" else f"mixed_{precision}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -80,7 +80,11 @@ class Replicas:
             return [tf.range(images)]
         parts = self.fewest_images
         own = range(2) if self.count == 1 else [tf.distribute.get_replica_context().replica_id_in_sync_group]
-        return [tf.range(part * images // parts, (part + 1) * images // parts) for part in own]
+        return [self._share(part, parts, images) for part in own]
+
+    def all_shares(self, images: Any) -> list[Any]:
+        """The shares of all replicas, in order: int32 [share], positions, each."""
+        return [self._share(part, self.count, images) for part in range(self.count)]
 
     @property
     def fewest_images(self) -> int:
@@ -109,12 +113,22 @@ class Replicas:
 
         return gathered(embeddings)
 
-    def sum_gradients(self, gradients: list[Any]) -> list[Any]:
-        """The gradients of all replicas, summed."""
+    def sum_gradients(self, gradients: list[Any], equal: Sequence[bool] = ()) -> list[Any]:
+        """The gradients of all replicas, summed.
+
+        Args:
+            equal: which of them are the same on all replicas, so that nothing need be sent; none: no one is.
+        """
         if self.count == 1:
             return gradients
         context = backend.tensorflow().distribute.get_replica_context()
-        return context.all_reduce("sum", gradients)
+        if not any(equal):
+            return context.all_reduce("sum", gradients)
+        own = [gradient for gradient, same in zip(gradients, equal, strict=True) if not same]
+        summed = iter(context.all_reduce("sum", own))
+        return [
+            gradient * self.count if same else next(summed) for gradient, same in zip(gradients, equal, strict=True)
+        ]
 
     def sum(self, part: np.ndarray) -> np.ndarray:
         """The sum over the workers of an array of numbers, which has the same shape and dtype on each."""
@@ -166,6 +180,9 @@ class Replicas:
             raise InputError(
                 f"worker {self.worker}: lost another of the {self.workers} workers, see its own output: {HOW_TO_RESUME}"
             ) from error
+
+    def _share(self, part: Any, parts: int, images: Any) -> Any:
+        return backend.tensorflow().range(part * images // parts, (part + 1) * images // parts)
 
     def _first(self, values: Any) -> Any:
         return backend.tensorflow().nest.map_structure(

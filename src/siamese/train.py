@@ -18,7 +18,7 @@ from siamese import __version__, backend, initial, platt, scores, stored
 from siamese.batches import UNKNOWN, Plan, Step, in_batch_plan, listed_plan
 from siamese.checkpoints import Checkpoints, Origin, State
 from siamese.errors import InputError
-from siamese.files import content_digest, existing, refuse_foreign, sha256, whole_file, whole_folder
+from siamese.files import content_digest, digest, existing, refuse_foreign, sha256, whole_file, whole_folder
 from siamese.metrics import validation_metrics
 from siamese.params import ModelParams, TrainParams
 from siamese.progress import say, track
@@ -239,6 +239,8 @@ def turned(pixels: np.ndarray, turns: np.ndarray) -> np.ndarray:
 class Training:
     """Network, optimizer and state of one run, and the compiled step."""
 
+    best_weights: list[np.ndarray] | None
+
     def __init__(
         self,
         network: str,
@@ -252,7 +254,7 @@ class Training:
 
         from siamese import loss
         from siamese.augment import augmentation
-        from siamese.network import build, parts
+        from siamese.network import build, parts, trunk_and_units
         from siamese.optimizer import optimizer
         from siamese.servable import Servable
         from siamese.transform import Transform
@@ -260,8 +262,7 @@ class Training:
         self.params = params
         self.replicas = replicas
         self.steps_per_epoch = steps_per_epoch
-        self.state = State()
-        self.best_weights: list[np.ndarray] | None = None
+        self.state, self.best_weights = State(), None
         transform = Transform.load(transform_folder)
         with replicas.scope():
             self.model = model = build(network, precision=precision, seed=params.seed)
@@ -272,6 +273,11 @@ class Training:
         self.servable = Servable(self.scoring, transform)
         self.verifier = Verifier(self.servable)
         embedding, distance, head = parts(model)
+        trunk, last = trunk_and_units(embedding)
+        # Most weights are the last layer's: between machines, images' features are far less to send than its gradient.
+        send_features = replicas.workers > 1
+        own_variables = [id(variable) for variable in last.trainable_variables]
+        equal = [send_features and id(variable) in own_variables for variable in model.trainable_variables]
         self.units: int = embedding.output_shape[1]
         augment = augmentation(params.augmentation)
         objective = loss.of(params)
@@ -291,13 +297,17 @@ class Training:
                 shares = replicas.shares(images, precision)
                 own = [transform.image(augment(tf.gather(pixels, share), share, images, seed)) for share in shares]
                 with tf.GradientTape() as tape:
-                    embedded = tf.concat([embedding(part, training=True) for part in own], axis=0)
-                    embeddings = replicas.gather(embedded, tf.concat(shares, axis=0))
+                    embed = trunk if send_features else embedding
+                    embedded = tf.concat([embed(part, training=True) for part in own], axis=0)
+                    embeddings = replicas.gather(tf.cast(embedded, tf.float32), tf.concat(shares, axis=0))
+                    if send_features:
+                        each = [last(tf.gather(embeddings, share)) for share in replicas.all_shares(images)]
+                        embeddings = tf.concat(each, axis=0)
                     logits = loss.pair_logits(embeddings, first, second, distance, head)
                     value = objective(labels, logits, first, second, images)
                     # Each replica has the whole loss, and their gradients are summed.
                     scaled = adam.scale_loss(value) / replicas.count
-                gradients = replicas.sum_gradients(tape.gradient(scaled, model.trainable_variables))
+                gradients = replicas.sum_gradients(tape.gradient(scaled, model.trainable_variables), equal)
                 adam.apply(gradients, model.trainable_variables)
                 if self.averages:
                     steps = tf.cast(adam.iterations, tf.float32)
@@ -362,6 +372,7 @@ def train(
         while not _done(state, params):
             began = time.monotonic()
             images = train_epoch(training, data, check)
+            agree(training)
             validate(training, data, images / (time.monotonic() - began), check)
             _write_history(history_file, training)
             if listener:
@@ -395,6 +406,19 @@ def train_epoch(training: Training, data: Data, after_step: Callable[[], None]) 
         state.loss_sum += loss
         after_step()
     return images
+
+
+def agree(training: Training) -> None:
+    """Gives all workers the chief's weights where theirs aren't equal to the bit: machines of different kinds may
+    compute another last digit of what each computes for itself."""
+    replicas = training.replicas
+    if replicas.workers == 1:
+        return
+    own = digest(array.tobytes() for array in training.variables())
+    if replicas.any(replicas.told_by_chief(own) != own):
+        say("the workers' weights differ in their last digits: all take the chief's")
+        chiefs = [replicas.from_chief(array) for array in training.variables()]
+        training.restore(training.state, chiefs, training.best_weights)
 
 
 def validate(training: Training, data: Data, images_per_second: float, check: Callable[[], None]) -> None:
