@@ -81,7 +81,7 @@ def made(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         call("catalog")(data, given["catalog"], limit, table("catalog"), table("rejected"))
         call("pairs")(artifacts["catalog"], given["pairs"], table("pairs"))
         stored = table("images"), tree("transform")
-        call("preprocess")(data, artifacts["catalog"], given["preprocess"], limit, *stored)
+        call("preprocess")(data, artifacts["catalog"], given["preprocess"], given["model"], limit, *stored)
         read = [artifacts[name] for name in ("catalog", "pairs", "images")]
         call("train")(
             *read,
