@@ -17,6 +17,13 @@ from storage_servers import free_port, wait_for
 
 JOB_SERVER = ("apache_beam.runners.portability.local_job_service_main", "--port")
 WORKER_POOL = ("apache_beam.runners.worker.worker_pool_main", "--service_port")
+# A shell starts what runs in its background deaf to SIGINT, which is inherited.
+_HEEDS_SIGINT = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
 UMASK = 0o027  # of workers: what they write is known by its mode
 
 
@@ -36,7 +43,7 @@ class BeamServer:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # the pool starts workers by `python`
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module, option, str(self.port)],
+                [sys.executable, "-c", _HEEDS_SIGINT, module, option, str(self.port)],
                 cwd=folder,
                 env=os.environ | {"PATH": path} | environment,
                 stdout=log,

@@ -13,7 +13,7 @@ import pytest
 from conftest import SMALL, working_folder
 from test_train import weights_of
 
-from siamese import backend, cli, initial, params, platt, replicas, train
+from siamese import backend, cli, initial, params, platt, references, replicas, train
 from siamese.batches import UNKNOWN
 from siamese.checkpoints import Checkpoints, Origin
 from siamese.errors import InputError
@@ -179,7 +179,7 @@ def test_averages_are_the_running_mean_of_the_weights_and_outlive_a_checkpoint(p
 
 def test_initial_weights_are_taken_and_those_of_another_network_refused(place: Path) -> None:
     run = training_of(place, data_of(place, values()), values())
-    initial.load_into(run.model, initial.file_of(str(place / "artifacts/model")))
+    initial.load_into(run.model, references.initial_weights(str(place / "artifacts/model")))
     for one, other in zip(run.model.get_weights(), weights_of(place / "artifacts/model"), strict=True):
         np.testing.assert_array_equal(one, other)
     backend.tensorflow()
@@ -190,7 +190,7 @@ def test_initial_weights_are_taken_and_those_of_another_network_refused(place: P
     ):
         initial.load_into(build("residual"), place / "artifacts/model/siamese.keras")
     with pytest.raises(InputError, match=r"^model\.initial_weights nowhere: no model there: name a model folder"):
-        initial.file_of("nowhere")
+        references.initial_weights("nowhere")
 
 
 def test_fine_tuning_starts_where_the_model_ended(place: Path) -> None:

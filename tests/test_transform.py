@@ -29,7 +29,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def resized(pixels: np.ndarray) -> np.ndarray:
-    return transform._decode(tf.constant(png(pixels))).numpy()
+    return transform._decode(tf.constant(png(pixels)), IMAGE_SHAPE).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -154,5 +154,5 @@ def test_decodes_to_the_pixels_that_pillow_decodes(format: str, options: dict) -
     encoded = BytesIO()
     Image.fromarray(picture).save(encoded, format, **options)
     expected = np.asarray(Image.open(encoded).convert("RGB"))
-    found = transform._decode(tf.constant(encoded.getvalue())).numpy()
+    found = transform._decode(tf.constant(encoded.getvalue()), IMAGE_SHAPE).numpy()
     assert np.abs(found.astype(int) - expected).max() <= 1

@@ -85,6 +85,7 @@ class Model:
             chosen,
             self.params.model,
             data.folder / "checkpoints",
+            first_weights=references.initial_weights(self.params.model.initial_weights),
         )
         if wrote:  # of several workers, the chief alone has the model
             self.compiled_model, self._verifier = references.load_saved(model_folder / "siamese.keras")

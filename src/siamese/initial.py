@@ -6,24 +6,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from siamese import references
 from siamese.errors import InputError
-
-
-def file_of(reference: str) -> Path:
-    """The `.keras` file of the model that `reference` names: a model folder, a `.keras` file, models:/NAME/VERSION.
-
-    Raises:
-        InputError: there is none.
-    """
-    place = references.find(reference).place
-    file = place if place.is_file() else place / "siamese.keras"
-    if not file.is_file():
-        raise InputError(
-            f"model.initial_weights {reference}: no model there: name a model folder, a .keras file, or "
-            "models:/NAME/VERSION"
-        )
-    return file
 
 
 def load_into(model: Any, file: Path) -> None:

@@ -91,6 +91,27 @@ def find(reference: str | Path, threshold_file: Path | None = None) -> Found:
     return Found(place, threshold_file or (own if own.exists() else places.THRESHOLD))
 
 
+def initial_weights(reference: str) -> Path | None:
+    """The `.keras` file of the model that `model.initial_weights` names; None where it names none.
+
+    Args:
+        reference: a model folder, a `.keras` file, models:/NAME/VERSION, or "".
+
+    Raises:
+        InputError: there is none.
+    """
+    if not reference:
+        return None
+    place = find(reference).place
+    file = place if place.is_file() else place / "siamese.keras"
+    if not file.is_file():
+        raise InputError(
+            f"model.initial_weights {reference}: no model there: name a model folder, a .keras file, or "
+            "models:/NAME/VERSION"
+        )
+    return file
+
+
 def saved_file(path: Path) -> Path:
     """The file that `Model.save_compiled_model` wrote: `path`, or in a folder the one of its name, or the only one.
 

@@ -60,6 +60,7 @@ def run(
     checkpoint_folder: Path,
     resume: Path | None = None,
     listener: Listener | None = None,
+    first_weights: Path | None = None,
 ) -> bool:
     """Trains the network of `model` and writes `model_folder` (`siamese.keras`, `servable/`) and `history_file`.
 
@@ -68,6 +69,9 @@ def run(
 
     With several workers (`train.strategy`), each runs this with the same arguments, and only the chief writes: the
     others need no place for checkpoints, model and history.
+
+    Args:
+        first_weights: the `.keras` file that `model.initial_weights` names; None: training begins from nothing.
 
     Returns:
         Whether this is the worker that wrote them.
@@ -86,7 +90,6 @@ def run(
     with replicas.together():
         network = model.network
         data = read_data(catalog_file, pairs_file, _images_for(network, images_folder), params)
-        first_weights = initial.file_of(model.initial_weights) if model.initial_weights else None
         precision = backend.resolve_precision(params.precision)
         origin = Origin(
             {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from siamese import train
+from siamese import references, train
 from siamese.outliving import working_files
 from siamese.params import assembled
 from siamese.places import CHECKPOINTS
@@ -48,4 +48,6 @@ def run(
         working_files(working_folder),
         recorded(params, catalog_file, history_file, run_file, Elsewhere(data, [*sections])) as listener,
     ):
-        train.run(*inputs, model_folder, history_file, params.train, params.model, CHECKPOINTS, listener=listener)
+        first = references.initial_weights(params.model.initial_weights)
+        written = model_folder, history_file
+        train.run(*inputs, *written, params.train, params.model, CHECKPOINTS, listener=listener, first_weights=first)

@@ -141,6 +141,7 @@ def train(
     """Train the network; started again after an interruption, continue where it was."""
     from siamese import train as step
     from siamese.params import load
+    from siamese.references import initial_weights
     from siamese.tracking.record import recorded
 
     params = load(params_file, settings or [])
@@ -156,7 +157,8 @@ def train(
         checkpoints = at.working_folder(checkpoint_folder)
         begin_at = at.input(resume) if resume else None
         with recorded(params, inputs[0], history, run) as listener:
-            wrote = step.run(*inputs, model, history, params.train, params.model, checkpoints, begin_at, listener)
+            more = begin_at, listener, initial_weights(params.model.initial_weights)
+            wrote = step.run(*inputs, model, history, params.train, params.model, checkpoints, *more)
     outputs = {"model": model_folder, "history": history_file, "run": run_file}
     done("train", as_json, **(outputs if wrote else {}))
 
