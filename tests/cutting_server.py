@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from listening import LoopbackServer, QuietHandler
 
 MOST = 20  # requests; then 404, so that a client that never ends does
 
 
-class CuttingServer(ThreadingHTTPServer):
+class CuttingServer(LoopbackServer):
     """Gives `content` at /file.
 
     Attributes:
@@ -26,22 +24,14 @@ class CuttingServer(ThreadingHTTPServer):
         self.content, self.cut_after, self.ranges, self.statuses = content, cut_after, ranges, list(statuses)
         self.etag = '"first"'
         self.asked: list[str | None] = []
-        super().__init__(("127.0.0.1", 0), _Answer)
+        super().__init__(_Answer)
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/file"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
+        return f"{super().address}/file"
 
 
-class _Answer(BaseHTTPRequestHandler):
+class _Answer(QuietHandler):
     server: CuttingServer
 
     def do_GET(self) -> None:
@@ -68,6 +58,3 @@ class _Answer(BaseHTTPRequestHandler):
         cut = self.server.cut_after.pop(0) if self.server.cut_after else len(rest)
         self.wfile.write(rest[:cut])
         self.close_connection = True
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""

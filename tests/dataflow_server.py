@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any, Self
+from typing import Any
+
+from listening import LoopbackServer, QuietHandler
 
 
-class DataflowServer(HTTPServer):
+class DataflowServer(LoopbackServer):
     """Keeps the requests: method and path, and the job."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
-        super().__init__(("127.0.0.1", 0), _Answer)
+        super().__init__(_Answer)
 
     @property
     def address(self) -> str:
-        return f"http://localhost:{self.server_port}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
+        return f"http://localhost:{self.server_port}"  # with 127.0.0.1 the client fails
 
 
-class _Answer(BaseHTTPRequestHandler):
+class _Answer(QuietHandler):
     server: DataflowServer
 
     def do_POST(self) -> None:
@@ -40,6 +32,3 @@ class _Answer(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""

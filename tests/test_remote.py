@@ -27,7 +27,7 @@ from siamese.shapes import IMAGE_SHAPE
 from siamese.stored import StoredImages
 from siamese.stored_elsewhere import ImagesElsewhere
 
-RUN = "s3://work/run"
+RUN = "s3://data/run"
 STEPS = {  # every option that names an artifact
     "catalog": ["catalog", "rejected"],
     "pairs": ["catalog", "pairs"],
@@ -54,18 +54,18 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(log: Path) -> Iterator[str]:
-    """A real S3 server, found by the variables that all of Amazon's clients obey, with an empty bucket `work`."""
+    """A real S3 server, found by the variables that all of Amazon's clients obey, with an empty bucket `data`."""
     with s3_server(log) as address, pytest.MonkeyPatch.context() as patch:
         for name, value in {**S3_KEYS, "AWS_ENDPOINT_URL": address}.items():
             patch.setenv(name, value)
-        boto3.client("s3").create_bucket(Bucket="work")
+        boto3.client("s3").create_bucket(Bucket="data")
         yield address
 
 
 @pytest.fixture(scope="module")
 def data(server: str, workspace: Path) -> str:
     """The workspace's images, in the bucket."""
-    return uploaded(workspace / "data/sample", "s3://work/faces")
+    return uploaded(workspace / "data/sample", "s3://data/faces")
 
 
 @pytest.fixture(scope="module")
@@ -138,10 +138,16 @@ def test_training_and_evaluation_make_what_they_make_here(
         said = capsys.readouterr()
         assert f"model: {RUN}/model, weights of epoch" in said.err and f"evaluate: wrote {RUN}/report.html" in said.out
         assert not {"artifacts", "plots", "metrics.json", "report.html"} & {path.name for path in prepared.iterdir()}
-        image = next(path for path in objects("s3://work/faces") if path.endswith(".png"))
-        asked = ["verify", f"s3://work/faces/{image}", f"s3://work/faces/{image}", "--model", f"{RUN}/model"]
+        image = next(path for path in objects("s3://data/faces") if path.endswith(".png"))
+        asked = [
+            "verify",
+            f"s3://data/faces/{image}",
+            f"s3://data/faces/{image}",
+            "--model",
+            f"{RUN}/model",
+        ]
         assert cli.run([*asked, "--threshold-file", f"{RUN}/threshold.json", "--json"]) in (0, 1)
-    requests = re.findall(r'"GET /work/run/images/part-\S+ HTTP/1.1" (\d+)', log.read_text()[before:])
+    requests = re.findall(r'"GET /data/run/images/part-\S+ HTTP/1.1" (\d+)', log.read_text()[before:])
     assert requests and set(requests) == {"206"}  # parts of objects; 200 would be a whole one
     place(f"{RUN}/model").fetch(tmp_path / "model")
     for ours, theirs in zip(weights_of(tmp_path / "model"), weights_of(local / "model"), strict=True):
@@ -161,12 +167,12 @@ def test_training_and_evaluation_make_what_they_make_here(
 def test_dvc_runs_on_a_bucket_and_sees_what_changes_there(
     server: str, workspace: Path, small_params: str, tmp_path: Path
 ) -> None:
-    faces = uploaded(workspace / "data/sample", "s3://work/of-dvc")
+    faces = uploaded(workspace / "data/sample", "s3://data/of-dvc")
     project = project_copy(tmp_path, small_params.replace("path: data/sample", f"path: {faces}"))
     assert changed_stages(project.run("dvc", "repro", "pairs")) == ["catalog", "pairs"]
     assert "Data and pipelines are up to date" in project.run("dvc", "repro", "pairs")
     key = next(key for key in keys() if key.startswith("of-dvc/"))
-    boto3.client("s3").delete_object(Bucket="work", Key=key)
+    boto3.client("s3").delete_object(Bucket="data", Key=key)
     assert changed_stages(project.run("dvc", "repro", "--dry", "pairs")) == ["catalog"]
 
 
@@ -186,7 +192,7 @@ def many(uri: str, images: int, per_file: int) -> tuple[list[str], np.ndarray]:
 @pytest.fixture(scope="module")
 def set_of_forty(server: str) -> tuple[str, list[str], np.ndarray]:
     """Forty images, fifteen a file."""
-    return "s3://work/forty", *many("s3://work/forty", 40, 15)
+    return "s3://data/forty", *many("s3://data/forty", 40, 15)
 
 
 def test_images_are_found_by_id_and_row_in_any_order(set_of_forty) -> None:
@@ -253,39 +259,39 @@ def test_the_memory_for_pixels_is_bounded(set_of_forty, server: str, monkeypatch
 
 
 def test_a_set_without_its_index_is_not_whole(server: str) -> None:
-    many("s3://work/cut", 4, 2)
-    boto3.client("s3").delete_object(Bucket="work", Key="cut/index.parquet")
+    many("s3://data/cut", 4, 2)
+    boto3.client("s3").delete_object(Bucket="data", Key="cut/index.parquet")
     with pytest.raises(
-        InputError, match=r"^s3://work/cut/index.parquet is missing, so the set isn't whole.*preprocess"
+        InputError, match=r"^s3://data/cut/index.parquet is missing, so the set isn't whole.*preprocess"
     ):
-        stored.opened(place("s3://work/cut"))
+        stored.opened(place("s3://data/cut"))
 
 
 def test_a_part_of_another_run_is_found_out(server: str) -> None:
     """The same images with other pixels: every record is sound by itself, and the ids are right."""
-    ids, pixels = many("s3://work/mixed", 4, 2)
+    ids, pixels = many("s3://data/mixed", 4, 2)
     other = stored.to_records(ids[2:], 255 - pixels[2:])
-    (place("s3://work/mixed") / stored.file_name(1, 2)).write_bytes(other.tobytes())
-    images = stored.opened(place("s3://work/mixed"))
+    (place("s3://data/mixed") / stored.file_name(1, 2)).write_bytes(other.tobytes())
+    images = stored.opened(place("s3://data/mixed"))
     images.rows([0, 1])
     with pytest.raises(InputError, match=f"part-00001-of-00002.tfrecord: wrong checksum at image {ids[3]}"):
         images.rows([3])
 
 
 def test_a_missing_part_is_named(server: str) -> None:
-    many("s3://work/lacking", 4, 2)
-    boto3.client("s3").delete_object(Bucket="work", Key=f"lacking/{stored.file_name(0, 2)}")
-    with pytest.raises(InputError, match=r"s3://work/lacking/part-00000-of-00002.tfrecord is missing"):
-        stored.opened(place("s3://work/lacking"))
+    many("s3://data/lacking", 4, 2)
+    boto3.client("s3").delete_object(Bucket="data", Key=f"lacking/{stored.file_name(0, 2)}")
+    with pytest.raises(InputError, match=r"s3://data/lacking/part-00000-of-00002.tfrecord is missing"):
+        stored.opened(place("s3://data/lacking"))
 
 
 @pytest.fixture
 def folder(server: str) -> Iterator[Address]:
     """A folder that a step wrote earlier: four objects, one of them its mark."""
     for name in ("a.csv", "b.csv", "deep/c.csv", "mark"):
-        boto3.client("s3").put_object(Bucket="work", Key=f"folder/{name}", Body=b"older")
-    yield place("s3://work/folder")
-    boto3.resource("s3").Bucket("work").objects.filter(Prefix="folder").delete()
+        boto3.client("s3").put_object(Bucket="data", Key=f"folder/{name}", Body=b"older")
+    yield place("s3://data/folder")
+    boto3.resource("s3").Bucket("data").objects.filter(Prefix="folder").delete()
 
 
 OWN = ["*.csv", "deep", "mark"]
@@ -295,26 +301,26 @@ def test_a_folder_is_replaced_whole_and_keeps_nothing_of_the_earlier_run(folder:
     with remote.whole_folder(folder, OWN, mark="mark") as beside:
         for name in ("a.csv", "deep/d.csv", "mark"):
             (beside / name).write_bytes(b"newer")
-        assert set(objects("s3://work/folder").values()) == {b"older"}
-    assert objects("s3://work/folder") == dict.fromkeys(["a.csv", "deep/d.csv", "mark"], b"newer")
+        assert set(objects("s3://data/folder").values()) == {b"older"}
+    assert objects("s3://data/folder") == dict.fromkeys(["a.csv", "deep/d.csv", "mark"], b"newer")
     assert not [key for key in keys() if key.startswith(".folder")]
 
 
 def test_a_folder_stays_as_it_was_where_the_step_fails(folder: Address) -> None:
-    before = objects("s3://work/folder")
+    before = objects("s3://data/folder")
     with pytest.raises(ZeroDivisionError), remote.whole_folder(folder, OWN, mark="mark") as beside:
         (beside / "a.csv").write_bytes(b"newer")
         raise ZeroDivisionError
-    assert objects("s3://work/folder") == before
+    assert objects("s3://data/folder") == before
     assert not [key for key in keys() if key.startswith(".folder")]
 
 
 def test_a_folder_that_holds_what_the_step_does_not_write_is_refused(folder: Address) -> None:
-    boto3.client("s3").put_object(Bucket="work", Key="folder/thesis.docx", Body=b"mine")
-    before = objects("s3://work/folder")
-    with pytest.raises(InputError, match=r"s3://work/folder holds thesis\.docx, which this step doesn't write"):
+    boto3.client("s3").put_object(Bucket="data", Key="folder/thesis.docx", Body=b"mine")
+    before = objects("s3://data/folder")
+    with pytest.raises(InputError, match=r"s3://data/folder holds thesis\.docx, which this step doesn't write"):
         remote.whole_folder(folder, OWN, mark="mark").__enter__()
-    assert objects("s3://work/folder") == before
+    assert objects("s3://data/folder") == before
 
 
 def test_a_folder_whose_copying_is_cut_short_has_no_mark(folder: Address, monkeypatch) -> None:
@@ -331,12 +337,12 @@ def test_a_folder_whose_copying_is_cut_short_has_no_mark(folder: Address, monkey
         with remote.whole_folder(folder, OWN, mark="mark") as beside:
             for name in ("a.csv", "b.csv", "mark"):
                 (beside / name).write_bytes(b"newer")
-    assert "mark" not in objects("s3://work/folder")
+    assert "mark" not in objects("s3://data/folder")
 
 
 def test_what_a_killed_run_left_beside_is_removed_when_it_is_old(folder: Address, monkeypatch) -> None:
     left = f".folder.unfinished-{'0' * 32}/a.csv"
-    boto3.client("s3").put_object(Bucket="work", Key=left, Body=b"half")
+    boto3.client("s3").put_object(Bucket="data", Key=left, Body=b"half")
     with remote.whole_folder(folder, OWN, mark="mark") as beside:
         (beside / "mark").write_bytes(b"newer")
     assert left in keys()  # somebody may be writing it
@@ -347,42 +353,42 @@ def test_what_a_killed_run_left_beside_is_removed_when_it_is_old(folder: Address
 
 
 def keys() -> list[str]:
-    return [one.key for one in boto3.resource("s3").Bucket("work").objects.all()]
+    return [one.key for one in boto3.resource("s3").Bucket("data").objects.all()]
 
 
 def test_other_files_a_shard_leave_no_part_of_the_run_before(prepared: Path) -> None:
-    again = ["--catalog", f"{RUN}/catalog.parquet", "--images", "s3://work/again/images"]
-    again += ["--transform", "s3://work/again/transform"]
+    again = ["--catalog", f"{RUN}/catalog.parquet", "--images", "s3://data/again/images"]
+    again += ["--transform", "s3://data/again/transform"]
     with working_folder(prepared):
         for per_file in (10, 30):
             assert cli.run(["preprocess", *again, "-S", f"preprocess.images_per_shard={per_file}"]) == 0
     names = [stored.file_name(number, 2) for number in range(2)]
-    assert sorted(objects("s3://work/again/images")) == ["index.parquet", *names]
-    whole = stored.opened(place("s3://work/again/images"))
+    assert sorted(objects("s3://data/again/images")) == ["index.parquet", *names]
+    whole = stored.opened(place("s3://data/again/images"))
     first = stored.opened(place(f"{RUN}/images"))
     assert whole.digest() == first.digest()
 
 
 def test_an_image_that_changed_leaves_the_stored_pixels_alone(prepared: Path, workspace: Path, capsys) -> None:
-    uploaded(workspace / "data/sample", "s3://work/changed")
+    uploaded(workspace / "data/sample", "s3://data/changed")
     path = table(f"{RUN}/catalog.parquet").path[0]
-    boto3.client("s3").put_object(Bucket="work", Key=f"changed/{path}", Body=b"other")
+    boto3.client("s3").put_object(Bucket="data", Key=f"changed/{path}", Body=b"other")
     before = objects(f"{RUN}/images")
     with working_folder(prepared):
-        said = refusal(["preprocess", "--data", "s3://work/changed", *options("preprocess")], capsys)
-    assert said == f"s3://work/changed/{path}: changed since the catalog was made: run `siamese catalog` again"
+        said = refusal(["preprocess", "--data", "s3://data/changed", *options("preprocess")], capsys)
+    assert said == f"s3://data/changed/{path}: changed since the catalog was made: run `siamese catalog` again"
     assert objects(f"{RUN}/images") == before
     assert not [key for key in keys() if "unfinished" in key]
 
 
 def test_what_is_rejected_is_told_even_if_nothing_is_left(server: str, tmp_path: Path, capsys) -> None:
-    boto3.client("s3").put_object(Bucket="work", Key="texts/a/b.png", Body=b"a text")
-    outputs = ["--catalog", "s3://work/texts-catalog.parquet", "--rejected", "s3://work/rejected.csv"]
+    boto3.client("s3").put_object(Bucket="data", Key="texts/a/b.png", Body=b"a text")
+    outputs = ["--catalog", "s3://data/texts-catalog.parquet", "--rejected", "s3://data/rejected.csv"]
     with working_folder(tmp_path):
-        said = refusal(["catalog", "--data", "s3://work/texts", *outputs], capsys)
-    assert said.startswith("s3://work/texts: no usable image: 1 of 1 files are rejected")
-    assert place("s3://work/rejected.csv").read_bytes() == b"path,reason\na/b.png,not an image\n"
-    assert not place("s3://work/texts-catalog.parquet").exists()
+        said = refusal(["catalog", "--data", "s3://data/texts", *outputs], capsys)
+    assert said.startswith("s3://data/texts: no usable image: 1 of 1 files are rejected")
+    assert place("s3://data/rejected.csv").read_bytes() == b"path,reason\na/b.png,not an image\n"
+    assert not place("s3://data/texts-catalog.parquet").exists()
 
 
 def test_inspect_looks_at_every_image_where_it_is(data: str, workspace: Path, tmp_path: Path, capsys) -> None:
@@ -395,30 +401,54 @@ def test_inspect_looks_at_every_image_where_it_is(data: str, workspace: Path, tm
     assert list(tmp_path.iterdir()) == []
 
 
-PAIRS = ["pairs", "--pairs", "s3://work/p.parquet", "--catalog"]
+PAIRS = ["pairs", "--pairs", "s3://data/p.parquet", "--catalog"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([*PAIRS, "s3://work/none.parquet"], r"s3://work/none\.parquet is missing: run `siamese catalog` first"),
+        (
+            [*PAIRS, "s3://data/none.parquet"],
+            r"s3://data/none\.parquet is missing: run `siamese catalog` first",
+        ),
         ([*PAIRS, "s3://nowhere/c.parquet"], r"s3://nowhere/c\.parquet: no bucket nowhere is to be seen: make it"),
-        ([*PAIRS, "nosuch://work/c.parquet"], r"nosuch://work/c\.parquet: no store is known by nosuch://: name one"),
+        (
+            [*PAIRS, "nosuch://data/c.parquet"],
+            r"nosuch://data/c\.parquet: no store is known by nosuch://: name one",
+        ),
         (
             ["pairs", "--pairs", "s3://nowhere/p.parquet"],
             r"s3://nowhere/p\.parquet: can't be written \(.*bucket does not exist",
         ),
         (["pairs", "--pairs", "s3://"], r"s3:// names no bucket: name a place such as s3://bucket/run"),
-        (["summary", "--draw", "s3://work/net.svg"], r".*s3://work/net.svg is a URI: name a path of this machine"),
-        (["pairs", "--pairs", "s3://work"], r"s3://work is a whole bucket: name a folder in it, such as s3://work/run"),
+        (
+            ["summary", "--draw", "s3://data/net.svg"],
+            r".*s3://data/net.svg is a URI: name a path of this machine",
+        ),
+        (
+            ["pairs", "--pairs", "s3://data"],
+            r"s3://data is a whole bucket: name a folder in it, such as s3://data/run",
+        ),
         (
             ["catalog", "--data", "s3://nowhere/x"],
             r"s3://nowhere/x: can't be read as a folder \(no such bucket\): name",
         ),
-        (["catalog", "--data", "s3://work/x"], r"s3://work/x: can't be read as a folder \(no such object or folder\)"),
-        (["calibrate", "--pairs", "s3://work/none"], r"s3://work/none is missing: run `siamese pairs` first"),
-        (["metrics", "s3://work/none.json"], r"s3://work/none\.json is missing: run `siamese evaluate` first"),
-        (["verify", "s3://work/none.png", "s3://work/none.png"], r"s3://work/none\.png: can't be read"),
+        (
+            ["catalog", "--data", "s3://data/x"],
+            r"s3://data/x: can't be read as a folder \(no such object or folder\)",
+        ),
+        (
+            ["calibrate", "--pairs", "s3://data/none"],
+            r"s3://data/none is missing: run `siamese pairs` first",
+        ),
+        (
+            ["metrics", "s3://data/none.json"],
+            r"s3://data/none\.json is missing: run `siamese evaluate` first",
+        ),
+        (
+            ["verify", "s3://data/none.png", "s3://data/none.png"],
+            r"s3://data/none\.png: can't be read",
+        ),
     ],
 )
 def test_what_is_not_there_is_one_line(prepared: Path, capsys, arguments: list[str], expected: str) -> None:
@@ -429,15 +459,15 @@ def test_what_is_not_there_is_one_line(prepared: Path, capsys, arguments: list[s
 def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path, server: str, monkeypatch, capsys) -> None:
     monkeypatch.setattr(remote, "_SETTINGS", {"s3": {"endpoint_url": "http://127.0.0.1:9"}})
     with working_folder(tmp_path):
-        said = refusal([*PAIRS, "s3://work/c.parquet"], capsys)
-    assert re.match(r"s3://work/c\.parquet: can't be used \(.*127\.0\.0\.1:9.*\): see to the address", said)
+        said = refusal([*PAIRS, "s3://data/c.parquet"], capsys)
+    assert re.match(r"s3://data/c\.parquet: can't be used \(.*127\.0\.0\.1:9.*\): see to the address", said)
 
 
 def test_without_credentials_the_line_says_which_to_give(tmp_path: Path, server: str) -> None:
     """In a process of its own: clients remember what they found."""
     environment = {"AWS_ENDPOINT_URL": server, "AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path)}
-    said = in_a_process([*PAIRS, "s3://work/c.parquet"], tmp_path, environment)
-    assert re.search(r"s3://work/c\.parquet: can't be used \(.*redentials.*\): give credentials, such as AWS_ACC", said)
+    said = in_a_process([*PAIRS, "s3://data/c.parquet"], tmp_path, environment)
+    assert re.search(r"s3://data/c\.parquet: can't be used \(.*redentials.*\): give credentials, such as AWS_ACC", said)
 
 
 def test_wrong_credentials_are_one_line(tmp_path: Path, server: str) -> None:
@@ -445,10 +475,10 @@ def test_wrong_credentials_are_one_line(tmp_path: Path, server: str) -> None:
     reset = Request(f"{server}/moto-api/reset-auth", headers={"Content-Type": "text/plain"}, method="POST")
     urlopen(reset, data=b"0").close()  # from now on, it looks at keys
     try:
-        said = in_a_process([*PAIRS, "s3://work/c.parquet"], tmp_path, environment)
+        said = in_a_process([*PAIRS, "s3://data/c.parquet"], tmp_path, environment)
     finally:
         urlopen(reset, data=b"inf").close()
-    assert re.search(r"s3://work/c\.parquet: can't be used \(.*\): see to the address, the credentials and their", said)
+    assert re.search(r"s3://data/c\.parquet: can't be used \(.*\): see to the address, the credentials and their", said)
 
 
 def in_a_process(arguments: list[str], folder: Path, environment: dict[str, str]) -> str:
@@ -470,14 +500,14 @@ def test_an_upload_that_fails_keeps_what_was_written(prepared: Path, monkeypatch
     monkeypatch.setattr(Address, "send", lost)
     with working_folder(prepared):
         said = refusal([*PAIRS, f"{RUN}/catalog.parquet"], capsys)
-    kept = re.fullmatch(r"s3://work/p.parquet: the store is away; what was to be written is kept in (\S+)", said)
+    kept = re.fullmatch(r"s3://data/p.parquet: the store is away; what was to be written is kept in (\S+)", said)
     assert kept and list(Path(kept[1]).glob("*/p.parquet"))
 
 
 def test_a_store_cannot_lead_out_of_the_folder_that_is_filled(server: str, tmp_path: Path) -> None:
-    boto3.client("s3").put_object(Bucket="work", Key="evil/../../out.txt", Body=b"out")
+    boto3.client("s3").put_object(Bucket="data", Key="evil/../../out.txt", Body=b"out")
     with pytest.raises(InputError, match="no file can have this name"):
-        place("s3://work/evil").fetch(tmp_path / "a/b/evil")
+        place("s3://data/evil").fetch(tmp_path / "a/b/evil")
     assert not list(tmp_path.rglob("out.txt"))
 
 
