@@ -75,6 +75,10 @@ test-slow: $(VENV)/for-developers ## Run what takes minutes: whole retrainings; 
 test-long: $(VENV)/for-developers ## Run the long forms of tests, which take an hour: many kills, many seeds
 	pytest -m long
 
+recipe: setup ## Fetch published data, train, measure: name=omniglot [FROM=ARCHIVE_OR_FOLDER] [SEEDS="0 1 2"] (recipes/README.md)
+	@test -n "$(name)" || { echo "make: say which recipe, as in: make recipe name=omniglot" >&2; exit 2; }
+	python -m recipes $(name) $(FROM:%=--from %) $(if $(SEEDS),--seeds $(SEEDS))
+
 bench: $(TORCH) ## Measure speed beside peers in the same run, and write the table of benchmarks/speed/README.md (16 minutes)
 	python -m benchmarks.speed --torch $(TORCH) --repository $(CURDIR)
 
@@ -141,4 +145,4 @@ build/torch/bin/python: $(VENV)/for-developers
 	$(PYTHON) -m venv build/torch
 	$@ -m pip install --quiet --disable-pip-version-check torch==2.13.0 numpy
 
-.PHONY: help setup repro retrain publish images images-gpu sbom test test-long bench bench-long bench-scale coverage lint format lock clean
+.PHONY: help setup repro recipe retrain publish images images-gpu sbom test test-long bench bench-long bench-scale coverage lint format lock clean

@@ -195,7 +195,7 @@ def test_the_stored_pixels_are_those_of_the_picture(messy: Messy) -> None:
         zip(found.index, StoredImages(messy.at / "artifacts/images").pixels(found.image_id.tolist()), strict=True)
     )
     for path in CORPUS:
-        expected = transform._decode(tf.constant(reference(path)), IMAGE_SHAPE).numpy()
+        expected = transform._decode(tf.constant(reference(path)), 1, IMAGE_SHAPE).numpy()
         assert np.abs(pixels[path].astype(int) - expected).max() <= best_known(path)[1], path
 
 

@@ -28,8 +28,8 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def resized(pixels: np.ndarray) -> np.ndarray:
-    return transform._decode(tf.constant(png(pixels)), IMAGE_SHAPE).numpy()
+def resized(pixels: np.ndarray, crop: float = 1) -> np.ndarray:
+    return transform._decode(tf.constant(png(pixels)), crop, IMAGE_SHAPE).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "one.png").write_bytes(data)
     row = {"image_id": hashlib.sha256(data).hexdigest(), "path": "one.png", "split": "train", "width": 70, "height": 50}
     pd.DataFrame([row]).to_parquet(place / "catalog.parquet")
-    params = PreprocessParams(standardise=False, images_per_shard=1, runner="DirectRunner", runner_options={})
+    params = PreprocessParams(crop=1, standardise=False, images_per_shard=1, runner="DirectRunner", runner_options={})
     preprocess.run(
         place, place / "catalog.parquet", place / "images", place / "transform", params, "specification", 10**6
     )
@@ -61,6 +61,17 @@ def test_an_image_of_one_colour_keeps_it_at_any_size(size: tuple[int, int]) -> N
 def test_an_image_of_the_right_size_is_not_touched() -> None:
     pixels = RNG.integers(256, size=IMAGE_SHAPE, dtype=np.uint8)
     assert (resized(pixels) == pixels).all()
+
+
+def test_cropping_keeps_the_middle_of_either_side() -> None:
+    pixels = RNG.integers(256, size=(200, 125, 3), dtype=np.uint8)
+    # Half of 200 is 100, from row 50 on; 0.8 of 125 is 100, from column 12 on (25 are left over).
+    assert (resized(pixels[:, 12:112], 0.5) == resized(np.ascontiguousarray(pixels[50:150, 37:87]), 1)).all()
+    assert (resized(pixels[50:150], 0.8) == resized(np.ascontiguousarray(pixels[60:140, 12:112]), 1)).all()
+
+
+def test_cropping_leaves_a_pixel_at_least() -> None:
+    assert (resized(np.full((1, 3, 3), 9, np.uint8), 0.1) == 9).all()
 
 
 def test_grey_becomes_three_equal_channels() -> None:
@@ -154,5 +165,5 @@ def test_decodes_to_the_pixels_that_pillow_decodes(format: str, options: dict) -
     encoded = BytesIO()
     Image.fromarray(picture).save(encoded, format, **options)
     expected = np.asarray(Image.open(encoded).convert("RGB"))
-    found = transform._decode(tf.constant(encoded.getvalue()), IMAGE_SHAPE).numpy()
+    found = transform._decode(tf.constant(encoded.getvalue()), 1, IMAGE_SHAPE).numpy()
     assert np.abs(found.astype(int) - expected).max() <= 1

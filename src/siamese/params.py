@@ -65,8 +65,9 @@ class PairsParams(Section):
 
 
 class PreprocessParams(Section):
-    """Section `preprocess`: the transform graph's one choice, and the engine that applies it."""
+    """Section `preprocess`: the transform graph's choices, and the engine that applies it."""
 
+    crop: float = Field(gt=0, le=1)
     standardise: bool
     images_per_shard: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"]
     runner: Literal["DirectRunner", "PortableRunner", "DataflowRunner", "FlinkRunner", "SparkRunner"]
@@ -77,6 +78,7 @@ class ModelParams(Section):
     """Section `model`."""
 
     network: Literal["specification", "convolutional", "residual"]
+    views: Literal["one", "mirrored", "moved"]
     initial_weights: str
 
 

@@ -173,7 +173,7 @@ def run_pipeline(
     scalar = schema_pb2.TensorRepresentation(dense_tensor={"column_name": ENCODED, "shape": {}})
     config = TensorAdapterConfig(_SCHEMA, {ENCODED: scalar})
     analysis = tft_beam.AnalyzeDataset(
-        partial(preprocessing_fn, standardise=params.standardise, image_shape=image_shape)
+        partial(preprocessing_fn, crop=params.crop, standardise=params.standardise, image_shape=image_shape)
     )
     to_pixels = tft_beam.TransformDataset(exclude_outputs=[IMAGE], output_record_batches=True)
     with (

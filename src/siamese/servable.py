@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from siamese import views
 from siamese.network import parts
 from siamese.transform import Transform
 
@@ -21,13 +22,21 @@ class Servable(tf.Module):
     float32 [pairs]. `score`: encoded images, string [pairs] each, to {"score": float32 [pairs]}.
     """
 
-    def __init__(self, model: Any, transform: Transform) -> None:
+    def __init__(self, model: Any, transform: Transform, of_image: str = views.ONE) -> None:
+        """
+        Args:
+            of_image: views of an image whose embeddings are averaged, by their name in params.yaml (`model.views`).
+        """
         super().__init__()
         self.model = model
         self.transform = transform
         self._embedding, self._distance, self._head = parts(model)
         self.head = [variable.value for variable in self._head.weights]  # kernel and bias, for who compares many
         image, units = list(self._embedding.input_shape), self._embedding.output_shape[1]
+        self._views = None
+        if of_image != views.ONE:
+            # A variable, so that the digest of weights tells models apart that differ in their views alone.
+            self._views = tf.Variable(views.transforms(of_image, *image[1:3]), trainable=False, name="views")
 
         def function(method: Any, **inputs: Any) -> Any:
             signature = [tf.TensorSpec(shape, dtype, name) for name, (shape, dtype) in inputs.items()]
@@ -42,7 +51,15 @@ class Servable(tf.Module):
         self.score.get_concrete_function()  # what can't be served is told before training, not after
 
     def _embed_image(self, image: Any) -> Any:
-        return self._embedding(image, training=False)
+        if self._views is None:
+            return self._embedding(image, training=False)
+        # One view after another: together they would take so many times the memory.
+        each = tf.map_fn(
+            lambda transform: self._embedding(views.seen(image, transform), training=False),
+            tf.convert_to_tensor(self._views),
+            fn_output_signature=tf.float32,
+        )
+        return tf.reduce_mean(each, axis=0)
 
     def _embed_pixels(self, pixels: Any) -> Any:
         return self.embed_image(self.transform.image(pixels))

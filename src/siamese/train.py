@@ -101,7 +101,7 @@ def run(
             },
             {
                 "train": params.model_dump() | {"precision": precision},
-                "model": {"network": network},
+                "model": {"network": network, "views": model.views},
                 "siamese": __version__,
             },
         )
@@ -112,7 +112,9 @@ def run(
             checkpoints.begin_at(resume)
 
         with checkpoints.locked() if replicas.chief else nullcontext():
-            training = Training(network, precision, transform_folder, params, data.plan(params, 0).steps, replicas)
+            training = Training(
+                network, precision, transform_folder, params, data.plan(params, 0).steps, replicas, model.views
+            )
             if first_weights:
                 initial.load_into(training.model, first_weights)
             parameters = training.model.count_params()
@@ -252,6 +254,7 @@ class Training:
         params: TrainParams,
         steps_per_epoch: int,
         replicas: Replicas,
+        views: str = "one",
     ) -> None:
         tf = backend.tensorflow()
 
@@ -273,7 +276,7 @@ class Training:
             adam.build(model.trainable_variables)
             self.averages = [_average_of(tf, variable) for variable in model.weights] if params.average else []
         self.scoring = build(network)  # the same network in float32: what validation scores with, and what is saved
-        self.servable = Servable(self.scoring, transform)
+        self.servable = Servable(self.scoring, transform, views)
         self.verifier = Verifier(self.servable)
         embedding, distance, head = parts(model)
         trunk, last = trunk_and_units(embedding)

@@ -53,20 +53,23 @@ class Transform(tf.Module):
 
     @classmethod
     def unstandardised(cls, image_shape: tuple[int, int, int]) -> Transform:
-        """The transform that step `preprocess` writes where it analyses nothing (`preprocess.standardise` false).
+        """The transform that step `preprocess` writes for whole images where it analyses nothing: its defaults.
 
         Args:
             image_shape: height, width and channels of what the network sees.
         """
-        whole = tf.function(partial(preprocessing_fn, standardise=False, image_shape=image_shape))
+        whole = tf.function(partial(preprocessing_fn, crop=1.0, standardise=False, image_shape=image_shape))
         return cls(whole.get_concrete_function({ENCODED: tf.TensorSpec([None], tf.string)}))
 
 
-def preprocessing_fn(inputs: dict[str, Any], *, standardise: bool, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+def preprocessing_fn(
+    inputs: dict[str, Any], *, crop: float, standardise: bool, image_shape: tuple[int, int, int]
+) -> dict[str, Any]:
     """The graph, as TensorFlow Transform asks for it.
 
     Args:
         inputs: {"encoded": string [n]}, PNG or JPEG.
+        crop: share of each side that is kept, around the middle.
         standardise: subtract the mean of the analysed images and divide by their deviation, both a channel.
         image_shape: height, width and channels of what the network sees; 1 channel is grey.
 
@@ -76,7 +79,7 @@ def preprocessing_fn(inputs: dict[str, Any], *, standardise: bool, image_shape: 
     # TensorFlow Transform writes no uint8 columns, and int64 would be eight times as large: one string an image.
     encoded = tf.identity(inputs[ENCODED], name=ENCODED)
     stored = tf.map_fn(
-        lambda one: _to_bytes(_decode(one, image_shape), image_shape),
+        lambda one: _to_bytes(_decode(one, crop, image_shape), image_shape),
         encoded,
         fn_output_signature=tf.TensorSpec([], tf.string),
         parallel_iterations=_DECODED_AT_ONCE,
@@ -91,9 +94,13 @@ def preprocessing_fn(inputs: dict[str, Any], *, standardise: bool, image_shape: 
     return {PIXELS: stored, IMAGE: tf.identity(image, name=IMAGE)}
 
 
-def _decode(encoded: Any, image_shape: tuple[int, int, int]) -> Any:
-    """One encoded image, a string scalar, to uint8 [*image_shape]: decoded, resized with antialiasing, rounded."""
-    resized = tf.image.resize(_full_size(encoded), image_shape[:2], method="bilinear", antialias=True)
+def _decode(encoded: Any, crop: float, image_shape: tuple[int, int, int]) -> Any:
+    """One encoded image, a string scalar, to uint8 [*image_shape]: decoded, cropped, resized with antialiasing,
+    rounded."""
+    image = _full_size(encoded)
+    if crop < 1:
+        image = _middle(image, crop)
+    resized = tf.image.resize(image, image_shape[:2], method="bilinear", antialias=True)
     if image_shape[2] == 1:
         resized = tf.tensordot(resized, tf.constant(_LUMA), 1)[..., None]
     return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
@@ -103,6 +110,14 @@ def _full_size(encoded: Any) -> Any:
     """One encoded image, a string scalar, to uint8 [height, width, 3]."""
     # Despite its name it reads PNG too. The default transform of JPEG is 5 grey levels and more from the standard's.
     return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _middle(image: Any, crop: float) -> Any:
+    """The middle of an image, [height, width, 3]: of either side the share `crop`, in whole pixels, one at least."""
+    sides = tf.shape(image)[:2]
+    kept = tf.maximum(tf.cast(tf.round(tf.cast(sides, tf.float32) * crop), tf.int32), 1)
+    top, left = tf.unstack((sides - kept) // 2)
+    return image[top : top + kept[0], left : left + kept[1]]
 
 
 def _to_bytes(pixels: Any, image_shape: tuple[int, int, int]) -> Any:

@@ -1,0 +1,30 @@
+"""One person against all others, in role folders: every person of ORL in turn, on images that no training saw."""
+
+from recipes.workplace import Workplace
+
+
+def run(at: Workplace) -> None:
+    """Forty trainings a seed; scores are pooled."""
+    import pandas as pd
+
+    from benchmarks.recognition import target
+    from siamese.fetch.protocols import by_owner
+
+    orl = at.fetch("orl")
+    people = by_owner(path.relative_to(orl).as_posix() for path in orl.glob("s*/*.png"))
+    results, lines = [], []
+    for seed in at.seeds:
+        scored, seconds = {}, 0
+        for person in people:
+            data = at.folder / f"data/target-{seed}/{person}"
+            if not data.exists():
+                target.make(orl, people, person, data, seed)
+            done = at.trained(person, data, seed)
+            claims = done.folder / "claims.csv"
+            done.trials("trials", "--scores", claims)
+            scored[person] = pd.read_csv(claims)
+            seconds += done.seconds
+        found = target.pooled(scored)
+        results.append({"seed": seed, "seconds": seconds, "pooled": found})
+        lines.append(f"seed {seed}: {found}, trained in {seconds} s")
+    at.write(results, *lines)
