@@ -10,6 +10,7 @@ import typer
 from siamese import places
 from siamese.cli.options import AsJson, ParamsFile, Settings, answer
 from siamese.cli.use import AnyModel
+from siamese.progress import say
 
 if TYPE_CHECKING:
     from siamese.params import Params
@@ -81,11 +82,12 @@ def identify(
     """Tell who of a gallery each image shows: exit code 0 if all are known, 1 if one is unknown."""
     from siamese import identify as command
 
-    params = asked(params_file, settings, score, top, far)
+    params = _asked(params_file, settings, score, top, far)
     command.check(images, params.data.max_pixels)
     how = params.identify
     identifier = command.prepare(gallery_file, model, how.score, how.top, how.far, threshold)
-    warn(identifier.threshold.warning)
+    if identifier.threshold.warning:
+        say(f"siamese: {identifier.threshold.warning}")
     found = command.identify(identifier, images, params.data.max_pixels)
     answer(found.as_dict(), str(found), as_json)
     return 0 if found.all_known else 1
@@ -128,7 +130,7 @@ def watch(
     """Tell who of a gallery is seen by a camera or in a video, a line of JSON a frame, until it ends or Ctrl-C."""
     from siamese import watch as command
 
-    params = asked(params_file, settings, score, top, far)
+    params = _asked(params_file, settings, score, top, far)
     wishes = command.Wishes(region, faces, lines_file, video_file, window, every, realtime, idle)
     command.run(gallery_file, source, model, params.identify, threshold, wishes, params.data.max_pixels)
 
@@ -163,7 +165,7 @@ def remove(
     answer({"removed": removed, **found.as_dict()}, f"removed {removed} images\n{found.headline}", as_json)
 
 
-def asked(
+def _asked(
     params_file: Path | None, settings: list[str] | None, score: str | None, top: int | None, far: float | None
 ) -> Params:
     """The parameters, with what was given by options of their own."""
@@ -172,11 +174,3 @@ def asked(
     given = {"score": score, "top": top, "far": far}
     own = [f"identify.{key}={value}" for key, value in given.items() if value is not None]
     return load(params_file, [*(settings or []), *own])
-
-
-def warn(warning: str | None) -> None:
-    """Tells beside the answer what to know about it."""
-    from siamese.progress import say
-
-    if warning:
-        say(f"siamese: {warning}")
