@@ -160,6 +160,8 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
         )
         assert cli.run(["fetch", "orl", "--from", "nowhere.zip"]) == 2
         assert "nowhere.zip: is not there: name an archive or a folder with --from" in capsys.readouterr().err
+        assert cli.run(["fetch", "orl", "--to", "s3://bucket/orl"]) == 2
+        assert "s3://bucket/orl is a URI: name a path of this machine" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
 
 

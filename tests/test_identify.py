@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from conftest import ROOT, working_folder
@@ -196,6 +197,14 @@ def test_a_model_moved_elsewhere_is_the_same_model(
     assert run("identify", enrolled, image, "--threshold", "0", "--model", tmp_path / "moved")[0] == 0
 
 
+def test_the_model_may_lie_in_a_store(run: Run, people: Path, enrolled: Path, model: Path) -> None:
+    """As `siamese verify` takes it; here the store is this process's memory."""
+    fsspec.filesystem("memory").put(str(model), "/models/small", recursive=True)
+    probe = the_only(people / "probes/writer-003")
+    here, there = (run("identify", enrolled, probe, *named) for named in ((), ("--model", "memory://models/small")))
+    assert there == here and there[1].startswith(f"{probe}: ")
+
+
 def test_what_cannot_be_read_is_named_and_the_rest_is_enrolled(run: Run, people: Path, tmp_path: Path) -> None:
     shutil.copytree(people / "eight/writer-000", tmp_path / "in/writer-000")
     (tmp_path / "in/writer-000/damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -235,6 +244,8 @@ def test_wrong_input_is_one_line_and_nothing_is_written(run: Run, people: Path, 
         (("enroll", new, "--identity", "a", "--unknown", image), "exclude each other"),
         (("enroll", image, people / "known"), "is no gallery"),
         (("enroll", new, people / "known", "--model", tmp_path), "no trained model here"),
+        (("enroll", "s3://bucket/g.parquet", people / "known"), "s3://bucket/g.parquet is a URI: name a path of this"),
+        (("enroll", new, "s3://bucket/known"), "s3://bucket/known is a URI: name a path of this machine"),
         (("identify", new, image), "g.parquet is missing: make it by `siamese enroll"),
         (("identify", enrolled, tmp_path / "nowhere.png"), "nowhere.png: can't be read"),
         (("identify", enrolled, tmp_path / "bad/x/text.png"), "text.png: not an image"),
