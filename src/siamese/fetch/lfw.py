@@ -39,13 +39,14 @@ def texts(files: Files) -> Files:
 
 
 def pairs(text: bytes) -> list[tuple[str, str, int]]:
-    """The pairs that a list names: two images and a label. A line of three is one person and two numbers."""
+    """The pairs that a list names: two images and a label. A line of three is one person and two numbers; lines of
+    something else name none."""
     found = []
-    for line in text.decode().split("\n"):
+    for line in text.decode(errors="replace").split("\n"):
         match line.split():
-            case [person, one, other]:
+            case [person, one, other] if one.isdecimal() and other.isdecimal():
                 found.append((_path(person, one), _path(person, other), 1))
-            case [person, one, another, other]:
+            case [person, one, another, other] if one.isdecimal() and other.isdecimal():
                 found.append((_path(person, one), _path(another, other), 0))
     return found
 
