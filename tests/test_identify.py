@@ -6,6 +6,7 @@ The model is a small one whose score falls with the distance of embeddings: 0.5 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -18,7 +19,8 @@ import pytest
 from conftest import ROOT, working_folder
 from registered import small_model
 
-from siamese import cli, galleries
+from siamese import cli, enroll, galleries
+from siamese.errors import InputError
 from siamese.gallery import Gallery
 from siamese.identify import Answer, Candidate, Identifier
 from siamese.impostors import Threshold
@@ -195,6 +197,23 @@ def test_a_model_moved_elsewhere_is_the_same_model(
     shutil.copytree(model / "servable", tmp_path / "moved/servable")
     image = the_only(people / "probes/writer-000")
     assert run("identify", enrolled, image, "--threshold", "0", "--model", tmp_path / "moved")[0] == 0
+
+
+def test_a_path_that_is_not_utf_8_is_rejected_before_it_is_to_be_written(people: Path, tmp_path: Path) -> None:
+    """A gallery is Parquet, whose text is UTF-8: wherever in the path the odd byte is."""
+    image = the_only(people / "probes/writer-000")
+    odd = tmp_path / os.fsdecode(b"J\xfcrgen")
+    (odd / "ann").mkdir(parents=True)
+    shutil.copy(image, odd / "ann/a.bmp")
+    for source in (odd, odd / "ann/a.bmp"):
+        taken = enroll.of_files([image, source], "ann", MAX)
+        assert taken.images["path"].tolist() == [str(image)]
+        assert taken.rejected.to_dict("list") == {
+            "path": [f"{tmp_path}/J\\xfcrgen/ann/a.bmp"],
+            "reason": ["name is not UTF-8"],
+        }
+    with pytest.raises(InputError, match=r"J\\xfcrgen: name is not UTF-8"):
+        enroll.of_folder(odd, MAX)
 
 
 def test_the_model_may_lie_in_a_store(run: Run, people: Path, enrolled: Path, model: Path) -> None:
