@@ -14,7 +14,7 @@ import pandas as pd
 from siamese.fetch.archive import Files, read
 from siamese.fetch.data_set import DataSet
 from siamese.fetch.download import Address
-from siamese.fetch.protocols import owner, splits
+from siamese.fetch.protocols import drawn, owner, splits
 
 VALIDATING = 0.1  # of the people who train
 TRAIN, TEST = "pairsDevTrain.txt", "pairsDevTest.txt"
@@ -56,11 +56,11 @@ def protocol(contents: Iterable[str], texts: Mapping[str, bytes]) -> dict[str, p
     `trials-view1-train`, pairsDevTrain."""
     training, testing = pairs(texts[TRAIN]), pairs(texts[TEST])
     people = people_of(training)
-    validating = set(np.random.default_rng(0).permutation(people)[: round(VALIDATING * len(people))].tolist())
+    validating = drawn(people, round(VALIDATING * len(people)), np.random.default_rng(0))
     return {
         "splits-view1": splits(
             train=[person for person in people if person not in validating],
-            validation=sorted(validating),
+            validation=validating,
             test=people_of(testing),
         ),
         "trials-view1": _table(testing),
