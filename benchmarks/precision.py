@@ -5,14 +5,13 @@ precision, everything else equal, by the commands that `dvc repro` calls. The sp
 params.yaml does, for a finer EER. Prints the lowest validation EER of each run, and whether the other precision's lie
 within the spread of float32's from seed to seed.
 
-    .venv/bin/python benchmarks/precision.py --seeds 5 --epochs 25
+    .venv/bin/python -m benchmarks.precision --seeds 5 --epochs 25
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,12 +20,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.speed import place
+
 SETTINGS = (
     "sample.identities=80",
     "catalog.train=0.5",
     "catalog.test=0.1",
     "catalog.validation=0.4",
-    "train.checkpoint_every=1000",
 )
 PEER = "float32"
 
@@ -37,10 +37,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=25)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         for step in ("sample", "catalog", "pairs", "preprocess"):
-            siamese(folder, step)
+            place.siamese(folder, step, settings=SETTINGS)
         rows = [
             {"precision": precision, "seed": seed} | run(folder, precision, seed, given.epochs)
             for seed in range(given.seeds)
@@ -55,7 +55,7 @@ def run(folder: Path, precision: str, seed: int, epochs: int) -> dict[str, float
     """One training: its lowest validation EER, that of its last epoch, and seconds."""
     began = time.monotonic()
     settings = (f"train.precision={precision}", f"train.seed={seed}", f"train.epochs={epochs}")
-    siamese(folder, "train", *settings)
+    place.siamese(folder, "train", settings=(*SETTINGS, *settings))
     history = pd.read_csv(folder / "artifacts/history.csv")
     print(f"{precision} seed {seed}: validation EER {history.eer.min():.3f}", file=sys.stderr)
     return {
@@ -83,14 +83,6 @@ def verdict(runs: pd.DataFrame, precision: str) -> dict[str, object]:
         f"{precision}_mean_within_{PEER}_range": bool(peer.min() <= other.mean() <= peer.max()),
         f"{precision}_runs_within_two_deviations": f"{int((abs(other - mean) <= 2 * deviation).sum())} of {len(other)}",
     }
-
-
-def siamese(folder: Path, step: str, *settings: str) -> None:
-    options = [part for setting in (*SETTINGS, *settings) for part in ("-S", setting)]
-    command = [str(Path(sys.executable).with_name("siamese")), step, *options]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{step} ended with {done.returncode}: {done.stderr.strip().splitlines()[-1]}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import numpy as np
 from siamese import backend, params, train
 from siamese.replicas import start
 from siamese.stored import StoredImages
+from siamese.training import Training
 
 ARTIFACTS = Path("artifacts")
 
@@ -37,7 +38,7 @@ def some_steps(strategy: str, precision: str, steps: int, result: Path) -> None:
         ARTIFACTS / "catalog.parquet", ARTIFACTS / "pairs.parquet", StoredImages(ARTIFACTS / "images"), values
     )
     plan = data.plan(values, 0)
-    training = train.Training("specification", precision, ARTIFACTS / "transform", values, plan.steps, replicas)
+    training = Training("specification", precision, ARTIFACTS / "transform", values, plan.steps, replicas)
     losses = []
     for number in range(steps):
         epoch, within = divmod(number, plan.steps)

@@ -23,6 +23,7 @@ from siamese.measured import Measured, measure_model
 from siamese.metrics import METRICS
 from siamese.params import EvaluateParams
 from siamese.stored import StoredImages
+from siamese.training import Training
 from siamese.verifier import Verifier
 
 tf = backend.tensorflow()
@@ -282,7 +283,7 @@ def test_training_steps_change_the_weights_as_the_formulas_say(workspace: Path) 
     images = StoredImages(artifacts / "images")
     data = train.read_data(artifacts / "catalog.parquet", artifacts / "pairs.parquet", images, values)
     plan = data.plan(values, 0)
-    run = train.Training("specification", "float32", artifacts / "transform", values, plan.steps, replicas.start("one"))
+    run = Training("specification", "float32", artifacts / "transform", values, plan.steps, replicas.start("one"))
     start = run.model.get_weights()
     gradients = []
     for number in (0, 1):

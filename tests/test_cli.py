@@ -229,6 +229,14 @@ def test_steps_say_what_they_wrote(here, tmp_path, capsys) -> None:
     }
 
 
+def test_letters_that_a_terminal_lacks_are_escaped(here) -> None:
+    command = [sys.executable, "-c", "from siamese.cli import main; main()", "params", "-S", "data.path=dzieło"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONIOENCODING": "ascii"}
+    )
+    assert r"path: dzie\u0142o" in done.stdout
+
+
 def test_a_closed_pipe_is_no_traceback(here) -> None:
     command = f"{sys.executable} -c 'from siamese.cli import main; main()' params | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=os.environ)

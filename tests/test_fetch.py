@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from PIL import Image
 
 from siamese import catalog, cli, fetch
 from siamese.errors import InputError
-from siamese.fetch import omniglot, orl
+from siamese.fetch import lfw, omniglot, orl
 from siamese.fetch.archive import opened
 from siamese.fetch.download import Address, download
 from siamese.fetch.protocols import by_owner, drawn_runs, n_way
@@ -45,15 +46,15 @@ def faces(suffix: str, above: str = "") -> dict[str, bytes]:
     }
 
 
-def as_zip(file: Path, contents: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(file, "w") as made:
+def as_zip(file: Path, contents: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(file, "w", compression) as made:
         for name, content in contents.items():
             made.writestr(name, content)
     return file
 
 
-def as_tar(file: Path, contents: dict[str, bytes]) -> Path:
-    with tarfile.open(file, "w:gz") as made:
+def as_tar(file: Path, contents: dict[str, bytes], compression: str = "gz") -> Path:
+    with tarfile.open(file, f"w:{compression}") as made:
         for name, content in contents.items():
             member = tarfile.TarInfo(f"./{name}")
             member.size = len(content)
@@ -137,18 +138,51 @@ def test_what_is_not_the_published_set_is_refused(tmp_path: Path, stand_in: None
         assert not (tmp_path / "faces").exists()
 
 
-@pytest.mark.parametrize("spoil", ["cut", "scribbled"])
-def test_a_damaged_archive_is_one_line(spoil: str, tmp_path: Path, stand_in: None) -> None:
-    archive = as_zip(tmp_path / "orl.zip", faces("png"))
-    content = bytearray(archive.read_bytes())
-    if spoil == "cut":
-        content = content[: len(content) // 2]
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def scribbled(content: bytes) -> bytes:
+    return content[:3000] + bytes(100) + content[3100:]
+
+
+@pytest.mark.parametrize("spoil", [cut, scribbled])
+@pytest.mark.parametrize("packed", ["stored.zip", "deflated.zip", "faces.tar.gz", "faces.tar.xz"])
+def test_a_damaged_archive_is_one_line(packed: str, spoil: Callable, tmp_path: Path, stand_in: None) -> None:
+    archive = tmp_path / packed
+    if packed.endswith("zip"):
+        as_zip(archive, faces("png"), zipfile.ZIP_DEFLATED if packed == "deflated.zip" else zipfile.ZIP_STORED)
     else:
-        content[3000:3100] = bytes(100)
-    archive.write_bytes(content)
+        as_tar(archive, faces("png"), packed.rpartition(".")[2])
+    archive.write_bytes(spoil(archive.read_bytes()))
     with pytest.raises(InputError) as raised:
         fetch.run("orl", [archive], tmp_path / "faces", tmp_path)
     assert "\n" not in str(raised.value) and not (tmp_path / "faces").exists()
+
+
+def test_an_archive_that_needs_a_password_says_so(tmp_path: Path, stand_in: None) -> None:
+    """Bit 0 of a file's flags tells it, which stand in its own header and in the directory."""
+    archive = as_zip(tmp_path / "orl.zip", faces("png"))
+    content = archive.read_bytes()
+    for before_flags in (rb"PK\x03\x04..", rb"PK\x01\x02...."):
+        content = re.sub(b"(" + before_flags + b")..", lambda found: found[1] + b"\1\0", content, flags=re.DOTALL)
+    archive.write_bytes(content)
+    with pytest.raises(InputError, match=r"s1/1\.png: can't be read \(.*password.*name the folder that you unpacked"):
+        fetch.run("orl", [archive], tmp_path / "faces", tmp_path)
+
+
+def test_an_image_that_is_none_is_named(tmp_path: Path, stand_in: None) -> None:
+    copy = as_folder(tmp_path / "copy", faces("png") | {"s7/3.png": face(7, 3, "png")[:50]})
+    with pytest.raises(InputError, match=r"s7/3\.png: is no image that can be read, take another copy") as raised:
+        fetch.run("orl", [copy], tmp_path / "faces", tmp_path)
+    assert "\n" not in str(raised.value) and not (tmp_path / "faces").exists()
+
+
+def test_a_list_of_pairs_that_is_none_is_not_the_published_one(tmp_path: Path) -> None:
+    copy = as_folder(tmp_path / "copy", {"pairsDevTrain.txt": b"who with whom\n\xff\xfe three\n2\nAnn 1 2\n"})
+    assert lfw.pairs((copy / "pairsDevTrain.txt").read_bytes()) == [("Ann/Ann_0001.jpg", "Ann/Ann_0002.jpg", 1)]
+    with pytest.raises(InputError, match="0 of the 4992 images of lfw are there"):
+        fetch.run("lfw", [copy], tmp_path / "faces", tmp_path)
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,6 +194,8 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
         )
         assert cli.run(["fetch", "orl", "--from", "nowhere.zip"]) == 2
         assert "nowhere.zip: is not there: name an archive or a folder with --from" in capsys.readouterr().err
+        assert cli.run(["fetch", "orl", "--to", "s3://bucket/orl"]) == 2
+        assert "s3://bucket/orl is a URI: name a path of this machine" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
 
 
@@ -231,6 +267,22 @@ def test_no_server_is_one_line(tmp_path: Path) -> None:
         address = Address(server.address, "faces.zip", SHA256)
     with pytest.raises(InputError, match="can't be downloaded"):
         download(address, tmp_path, wait=0)
+
+
+def test_what_cannot_be_written_is_no_fault_of_the_line(tmp_path: Path) -> None:
+    """A disk that is full, a folder where the file should be, a file where the folder should be: told at once."""
+    (tmp_path / "full.zip.part").symlink_to("/dev/full")
+    (tmp_path / "folder.zip.part").mkdir()
+    (tmp_path / "file").touch()
+    with CuttingServer(CONTENT, []) as server:
+        for name, folder, reason in (
+            ("full.zip", tmp_path, r"full\.zip\.part: can't be written \(No space left on device\): make room"),
+            ("folder.zip", tmp_path, r"folder\.zip\.part: can't be written \(Is a directory\)"),
+            ("a.zip", tmp_path / "file", r"file: can't be written \(File exists\)"),
+        ):
+            with pytest.raises(InputError, match=reason):
+                download(Address(server.address, name, SHA256), folder, wait=0)
+        assert server.asked == [None, None]
 
 
 def test_the_command_downloads_what_no_source_is_given_for(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from siamese import function_names
 
@@ -19,6 +20,23 @@ def test_numbers_begin_at_0_for_each_name_in_the_order_in_which_they_were_given(
         "while_body_77": "while_body_0",
         "__inference_g_2_11": "__inference_g_2_0",
     }
+
+
+def test_every_entry_of_a_map_is_kept_where_new_names_are_old_names_of_others(tmp_path: Path) -> None:
+    """f_5 to f_24 become f_0 to f_19, whatever the order in which the map, which has none, gives them."""
+    model = saved_model_pb2.SavedModel()
+    graph = model.meta_graphs.add()
+    for number in range(5, 25):
+        graph.graph_def.library.function.add().signature.name = f"f_{number}"
+        graph.object_graph_def.concrete_functions[f"f_{number}"].bound_inputs.append(number)
+        graph.signature_def["serve"].inputs[f"f_{number}"].name = f"f_{number}:0"
+    file = tmp_path / "saved_model.pb"
+    file.write_bytes(model.SerializeToString())
+    function_names.settle(file)
+    made = saved_model_pb2.SavedModel.FromString(file.read_bytes()).meta_graphs[0]
+    functions, inputs = made.object_graph_def.concrete_functions, made.signature_def["serve"].inputs
+    assert {name: list(of.bound_inputs) for name, of in functions.items()} == {f"f_{n}": [n + 5] for n in range(20)}
+    assert {name: of.name for name, of in inputs.items()} == {f"f_{n}": f"f_{n}:0" for n in range(20)}
 
 
 def test_one_model_saved_twice_is_the_same_file_and_still_computes(tmp_path: Path) -> None:

@@ -109,6 +109,10 @@ def test_a_rate_of_one_in_a_hundred_takes_99_images_of_others() -> None:
     assert "(that takes 99)" in few.warning
 
 
+def test_a_rate_near_1_is_that_of_the_lowest_score() -> None:
+    assert chosen([0.5, 0.25], far=1 - 1e-12).threshold == pytest.approx(0.25)
+
+
 def test_images_of_no_identity_decide_alone() -> None:
     """At 4 and 12, ben is 1 and cas 2 away: at a rate of 1 in 3 the threshold is just above the higher."""
     found = impostors.threshold(enrolled(*FEW, (None, 4), (None, 12)).with_impostors(), "best", 1 / 3, None, lambda: 0)

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from siamese import catalog, inspect
+from siamese import catalog, given_splits, inspect
 from siamese.errors import InputError
 from siamese.params import CatalogParams
+from siamese.remote import Address
 
 LIST = "protocol/splits.csv"
 PARAMS = CatalogParams(splits=LIST, train=0.7, test=0.2, validation=0.1, seed=0)
@@ -116,6 +117,12 @@ def test_a_list_that_cannot_be_followed_is_one_line(
         run(data)
     assert str(raised.value).endswith(reason)
     assert "\n" not in str(raised.value)
+
+
+def test_a_store_that_cannot_be_used_is_not_called_a_wrong_list() -> None:
+    with pytest.raises(InputError, match=r"nosuch://bucket/a\.csv: no store is known by nosuch://") as raised:
+        given_splits.read(Address("nosuch://bucket"), "a.csv", "identities")
+    assert "CSV" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

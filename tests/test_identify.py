@@ -6,18 +6,21 @@ The model is a small one whose score falls with the distance of embeddings: 0.5 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from conftest import ROOT, working_folder
 from registered import small_model
 
-from siamese import cli, galleries
+from siamese import cli, enroll, galleries
+from siamese.errors import InputError
 from siamese.gallery import Gallery
 from siamese.identify import Answer, Candidate, Identifier
 from siamese.impostors import Threshold
@@ -196,6 +199,31 @@ def test_a_model_moved_elsewhere_is_the_same_model(
     assert run("identify", enrolled, image, "--threshold", "0", "--model", tmp_path / "moved")[0] == 0
 
 
+def test_a_path_that_is_not_utf_8_is_rejected_before_it_is_to_be_written(people: Path, tmp_path: Path) -> None:
+    """A gallery is Parquet, whose text is UTF-8: wherever in the path the odd byte is."""
+    image = the_only(people / "probes/writer-000")
+    odd = tmp_path / os.fsdecode(b"J\xfcrgen")
+    (odd / "ann").mkdir(parents=True)
+    shutil.copy(image, odd / "ann/a.bmp")
+    for source in (odd, odd / "ann/a.bmp"):
+        taken = enroll.of_files([image, source], "ann", MAX)
+        assert taken.images["path"].tolist() == [str(image)]
+        assert taken.rejected.to_dict("list") == {
+            "path": [f"{tmp_path}/J\\xfcrgen/ann/a.bmp"],
+            "reason": ["name is not UTF-8"],
+        }
+    with pytest.raises(InputError, match=r"J\\xfcrgen: name is not UTF-8"):
+        enroll.of_folder(odd, MAX)
+
+
+def test_the_model_may_lie_in_a_store(run: Run, people: Path, enrolled: Path, model: Path) -> None:
+    """As `siamese verify` takes it; here the store is this process's memory."""
+    fsspec.filesystem("memory").put(str(model), "/models/small", recursive=True)
+    probe = the_only(people / "probes/writer-003")
+    here, there = (run("identify", enrolled, probe, *named) for named in ((), ("--model", "memory://models/small")))
+    assert there == here and there[1].startswith(f"{probe}: ")
+
+
 def test_what_cannot_be_read_is_named_and_the_rest_is_enrolled(run: Run, people: Path, tmp_path: Path) -> None:
     shutil.copytree(people / "eight/writer-000", tmp_path / "in/writer-000")
     (tmp_path / "in/writer-000/damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -235,6 +263,8 @@ def test_wrong_input_is_one_line_and_nothing_is_written(run: Run, people: Path, 
         (("enroll", new, "--identity", "a", "--unknown", image), "exclude each other"),
         (("enroll", image, people / "known"), "is no gallery"),
         (("enroll", new, people / "known", "--model", tmp_path), "no trained model here"),
+        (("enroll", "s3://bucket/g.parquet", people / "known"), "s3://bucket/g.parquet is a URI: name a path of this"),
+        (("enroll", new, "s3://bucket/known"), "s3://bucket/known is a URI: name a path of this machine"),
         (("identify", new, image), "g.parquet is missing: make it by `siamese enroll"),
         (("identify", enrolled, tmp_path / "nowhere.png"), "nowhere.png: can't be read"),
         (("identify", enrolled, tmp_path / "bad/x/text.png"), "text.png: not an image"),

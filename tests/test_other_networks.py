@@ -19,6 +19,7 @@ from siamese.checkpoints import Checkpoints, Origin
 from siamese.errors import InputError
 from siamese.shapes import SIZES
 from siamese.stored import StoredImages
+from siamese.training import Training
 from siamese.verifier import Verifier, read_image
 
 RNG = np.random.default_rng(0)
@@ -126,9 +127,9 @@ def data_of(place: Path, wanted: params.TrainParams) -> train.Data:
     return train.read_data(made / "catalog.parquet", made / "pairs.parquet", StoredImages(made / "images"), wanted)
 
 
-def training_of(place: Path, data: train.Data, wanted: params.TrainParams, strategy: str = "one") -> train.Training:
+def training_of(place: Path, data: train.Data, wanted: params.TrainParams, strategy: str = "one") -> Training:
     steps = data.plan(wanted, 0).steps
-    return train.Training(NETWORK, "float32", place / "artifacts/transform", wanted, steps, replicas.start(strategy))
+    return Training(NETWORK, "float32", place / "artifacts/transform", wanted, steps, replicas.start(strategy))
 
 
 def test_turned_copies_are_identities_of_their_own(place: Path) -> None:

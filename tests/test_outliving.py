@@ -105,6 +105,14 @@ def test_what_is_being_written_is_not_sent_and_state_comes_last(bucket: str, tmp
     assert len(sent) == 3  # nothing is sent twice
 
 
+def test_a_store_cannot_lead_out_of_the_working_folder(bucket: str, tmp_path: Path) -> None:
+    boto3.client("s3").put_object(Bucket="kept", Key="evil/../../out.txt", Body=b"out")
+    (tmp_path / "a/b/working").mkdir(parents=True)
+    with pytest.raises(InputError, match="no file can have this name"):
+        Copy(tmp_path / "a/b/working", "s3://kept/evil").fetch()
+    assert not list(tmp_path.rglob("out.txt"))
+
+
 def test_a_place_that_can_not_be_reached_is_told_in_a_line(tmp_path: Path, bucket: str) -> None:
     with (
         pytest.raises(InputError, match="s3://nowhere/x: can't hold checkpoints") as refused,

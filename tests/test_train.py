@@ -16,6 +16,7 @@ from siamese.checkpoints import Checkpoints, Origin, State
 from siamese.errors import InputError
 from siamese.signals import Interrupted
 from siamese.stored import StoredImages
+from siamese.training import Training
 from siamese.verifier import Verifier, read_image
 
 RUN = Origin({}, {})
@@ -33,11 +34,9 @@ def train_params(*settings: str) -> params.TrainParams:
     return params.load(params.packaged_file(), [*small, *settings]).train
 
 
-def training(
-    workspace: Path, data: train.Data, values: params.TrainParams, precision: str = "float32"
-) -> train.Training:
+def training(workspace: Path, data: train.Data, values: params.TrainParams, precision: str = "float32") -> Training:
     steps = data.plan(values, 0).steps
-    return train.Training("specification", precision, workspace / INPUTS[3], values, steps, replicas.start("one"))
+    return Training("specification", precision, workspace / INPUTS[3], values, steps, replicas.start("one"))
 
 
 def weights_of(model_folder: Path) -> list[np.ndarray]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,41 @@ def test_the_command_measures_what_the_pairs_step_measured(
     assert logged.sha256.tolist() == [found["sha256"]] * 2
     assert logged.weights.tolist() == [found["weights"]] * 2
     assert logged.figures.tolist() == [f"eer of different {measured['eer']:.4f}"] * 2
+
+
+RESULT = trials.Result("list.csv", "ab", "cd", "mean", 0.5, 2, 1, {"different": {"eer": 0.25}}, None)
+
+
+def test_of_many_looks_at_once_each_is_noted(tmp_path: Path) -> None:
+    log = tmp_path / "new/log.csv"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: trials.note(log, RESULT), range(40)))
+    noted = pd.read_csv(log)
+    assert noted.columns.tolist() == ["time", "trials", "sha256", "weights", "fuse", "figures"]
+    assert noted.figures.tolist() == ["eer of different 0.2500"] * 40
+
+
+def test_a_log_whose_last_line_lacks_its_end_keeps_it(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    trials.note(log, RESULT)
+    log.write_text(log.read_text().rstrip("\n"))
+    trials.note(log, RESULT)
+    assert len(pd.read_csv(log)) == 2
+
+
+@pytest.mark.parametrize("content", [b"name,score\nann,1\n", b"\xff\xfe"])
+def test_a_file_that_is_no_log_is_left_alone(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    """It is told before anything is scored: here there isn't even a model."""
+    theirs = tmp_path / "theirs.csv"
+    theirs.write_bytes(content)
+    listed = written(tmp_path, [HEAD, ("a/1.png", "a/2.png", 1), ("a/1.png", "b/1.png", 0)])
+    with working_folder(workspace):
+        assert cli.run(["trials", str(listed), "--log", str(theirs), "--model", str(tmp_path / "nowhere")]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"siamese: {theirs}: ") and "log" in told and told.count("\n") == 1
+    assert theirs.read_bytes() == content
 
 
 def test_the_command_tells_what_it_cannot_do(

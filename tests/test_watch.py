@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from siamese.images import canonical
 from siamese.watch import video
 from siamese.watch.drawing import KNOWN, UNKNOWN, annotated
 from siamese.watch.folder import LOOK_EVERY, Folder
-from siamese.watch.loop import Sight, Tally
+from siamese.watch.loop import Lines, Sight, Tally
 from siamese.watch.regions import Faces, OnePlace, WholeFrame
 from siamese.watch.sources import AsItPlays, EveryFrame, Frame, Newest
 
@@ -353,6 +354,31 @@ def test_a_file_that_stays_damaged_is_told_once_and_taken_when_mended(tmp_path: 
     assert capsys.readouterr().err == f"siamese: {tmp_path}/a.png: truncated PNG\n"
 
 
+def test_what_has_left_the_folder_is_forgotten_and_numbers_go_on(tmp_path: Path) -> None:
+    """A camera that writes one name again and again, for somebody who takes each picture away: three of them."""
+    take_away = lambda folder: (folder / "a.png").unlink()  # noqa: E731
+    pictures_come = (put("a.png", encoded(picture(number))) for number in range(3))
+    events = [event for come in pictures_come for event in (come, nothing, take_away)]
+    filling = Filling(tmp_path, *events)
+    frames = [filling.source.next(lambda: filling.waits > 12) for _ in range(3)]
+    assert [frame and frame.number for frame in frames] == [0, 1, 2]
+    assert [frame and frame.encoded for frame in frames] == [encoded(picture(number)) for number in range(3)]
+
+
+def test_a_name_that_is_no_text_is_a_line_in_json_s_escapes(tmp_path: Path) -> None:
+    """Linux lets a name be any bytes; here one is Latin 1."""
+    (tmp_path / os.fsdecode(b"J\xfcrgen.png")).write_bytes(encoded(picture(0)))
+    frame = Filling(tmp_path, nothing).source.next(lambda: False)
+    assert frame is not None
+    lines = Lines(tmp_path / "lines.jsonl")
+    lines.take(Sight(frame, [], [], True, 0.0, 0))
+    lines.take(Sight(replace(frame, name="Jürgen.png"), [], [], True, 0.0, 0))
+    lines.close()
+    odd, plain = (tmp_path / "lines.jsonl").read_text(encoding="utf-8").splitlines()
+    assert r'"file": "J\udcfcrgen.png"' in odd and json.loads(odd)["frame"] == 0
+    assert '"file": "Jürgen.png"' in plain
+
+
 def test_hidden_files_and_other_suffixes_are_left_alone_and_a_renamed_one_is_taken(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     (tmp_path / "below.png").mkdir()
@@ -488,6 +514,19 @@ def test_wrong_input_is_one_line_and_nothing_is_written(run: Run, film: Path, tm
         assert (code, out) == (2, "") and expected in err.splitlines()[-1], (arguments, err)
         assert "secret" not in err
     assert [file.name for file in tmp_path.iterdir()] == ["text.avi"]
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("rtsp://me:secret@camera:554/x", "rtsp://camera:554/x"),
+        ("rtsp://me:s@cret@camera/x", "rtsp://camera/x"),
+        ("http://camera/at@night?mail=me@home", "http://camera/at@night?mail=me@home"),
+        ("0", "0"),
+    ],
+)
+def test_an_address_is_told_without_user_and_password(source: str, told: str) -> None:
+    assert watch.shown(source) == told
 
 
 def test_without_opencv_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

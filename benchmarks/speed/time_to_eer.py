@@ -160,7 +160,7 @@ def ours(given: Problem, folder: Path, seed: int) -> Side:
     from siamese.batches import in_batch_plan
     from siamese.params import load
     from siamese.replicas import start
-    from siamese.train import Training
+    from siamese.training import Training
 
     params = load(None, [f"train.seed={seed}"]).train
     sizes = {"batch": params.batch, "images_per_identity": params.images_per_identity, "seed": seed}

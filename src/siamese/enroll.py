@@ -142,8 +142,11 @@ def of_folder(folder: Path, max_pixels: int) -> Taken:
     """The images of a folder `<identity>/*`, as step `catalog` takes them.
 
     Raises:
-        InputError: it can't be read, holds role folders, or no usable image.
+        InputError: it can't be read, holds role folders, or no usable image; or its own name isn't UTF-8.
     """
+    shown, reason = _in_utf8(str(folder))
+    if reason:
+        raise InputError(f"{shown}: {reason}, which paths in a gallery are: rename the folder")
     found = catalog.collect(folder, max_pixels)
     if found.layout == "roles":
         raise InputError(
@@ -187,13 +190,20 @@ def _files_of(sources: Sequence[Path]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for source in sources:
         if not source.is_dir():
-            found.append((str(source), ""))
+            found.append(_in_utf8(str(source)))
             continue
         for path, unreachable in sorted(catalog.files_below(source)):
             # As if in a folder of its identity: here nobody needs one.
             reason = unreachable or catalog.reason_by_name(f"images/{path}", "identities")
-            found.append((os.fsencode(os.path.join(source, path)).decode("utf-8", "backslashreplace"), reason))
+            shown, odd = _in_utf8(os.path.join(source, path))
+            found.append((shown, reason or odd))
     return found
+
+
+def _in_utf8(path: str) -> tuple[str, str]:
+    """A path as text that can be written, and why the file can't be taken or ""."""
+    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return shown, "" if shown == path else "name is not UTF-8"
 
 
 def _told(made: Gallery, added: int, taken: Taken) -> Enrolled:

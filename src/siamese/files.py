@@ -9,7 +9,9 @@ import json
 import os
 import re
 import shutil
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 
 from siamese.errors import InputError
 
-_SYNCED_EACH = 200  # files; from here on all at once
+_SYNCED_AT_ONCE = 16  # files
 _NO_ROOM = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
@@ -213,11 +215,13 @@ def _remove(path: Path) -> None:
 
 
 def _sync_all(paths: Sequence[Path]) -> None:
-    if len(paths) < _SYNCED_EACH:
-        for path in paths:
-            _sync(path)
-    else:
-        os.sync()  # everything on the machine: 2,000 small files took 0.5 s instead of 15
+    """Has all of them on the disk: before the rename, or a power cut could leave a whole folder of empty files.
+
+    Many at a time, which the file system then does together: 2,000 small files take 0.3 s instead of 7. `os.sync` is
+    as fast, but waits for what everybody else on the machine is writing, and tells of no error.
+    """
+    with ThreadPoolExecutor(_SYNCED_AT_ONCE) as pool:
+        deque(pool.map(_sync, paths), maxlen=0)
 
 
 def _sync(path: Path) -> None:

@@ -60,15 +60,19 @@ def _rename(message: Any, renamed: Callable[[str], str]) -> None:
 
 
 def _rename_map(entries: Any, value_field: Any, renamed: Callable[[str], str]) -> None:
-    for key in list(entries):
+    """All at once: the new name of one entry may be the old one of another."""
+    found = {}
+    for key, value in entries.items():
         if value_field.message_type:
-            _rename(entries[key], renamed)
-        elif value_field.type == value_field.TYPE_STRING:
-            entries[key] = renamed(entries[key])
-        new_key = renamed(key) if isinstance(key, str) else key
-        if new_key != key:
-            if value_field.message_type:
-                entries[new_key].CopyFrom(entries[key])
-            else:
-                entries[new_key] = entries[key]
-            del entries[key]
+            made = type(value)()
+            made.CopyFrom(value)
+            _rename(made, renamed)
+        else:
+            made = renamed(value) if isinstance(value, str) else value
+        found[renamed(key) if isinstance(key, str) else key] = made
+    entries.clear()
+    for key, value in found.items():
+        if value_field.message_type:
+            entries[key].CopyFrom(value)
+        else:
+            entries[key] = value

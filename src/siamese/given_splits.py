@@ -80,6 +80,8 @@ def read(data_folder: Place, splits: str, layout: Literal["identities", "roles"]
         raise InputError(f"catalog.splits = {splits}: must lie in {data_folder}: name it by its path from there")
     try:
         listed = pd.read_csv(BytesIO((data_folder / splits).read_bytes()), dtype=str, keep_default_na=False)
+    except InputError:  # a ValueError, too: the store can't be used
+        raise
     except OSError as error:
         raise InputError(
             f"{data_folder / splits}: can't be read ({error.strerror}): "

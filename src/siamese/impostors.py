@@ -68,7 +68,7 @@ def threshold(gallery: Gallery, how: How, far: float, own: float | None, of_mode
             "or images of people who aren't to be recognised (`siamese enroll --unknown`)"
         )
         return Threshold(of_model(), None, "the model's own", 0, warning)
-    rank = math.floor(far * (count + 1) + 1e-9)
+    rank = min(math.floor(far * (count + 1) + 1e-9), count)
     told = None
     if not rank:
         needed = math.ceil(1 / far - 1e-9) - 1

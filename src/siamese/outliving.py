@@ -67,9 +67,11 @@ class Copy:
         """Copies what is there to the folder."""
         store, root = self._store()
         for name, found in store.find(root, detail=True).items():
-            if found["type"] == "file":
-                relative = name.removeprefix(f"{root}/")
-                target = self._folder / relative
+            relative = name.removeprefix(f"{root}/")
+            if found["type"] == "file" and not name.endswith(
+                "/"
+            ):  # else a folder's own marker, which web consoles make
+                target = remote.Address(self._uri).copy_of(relative, self._folder)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 store.get_file(name, str(target))
                 self._there[relative] = _state(target)

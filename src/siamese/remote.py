@@ -147,10 +147,17 @@ class Address:
         elif kind == "directory":
             names = [name for name in self.files() if not name.endswith("/")]
             for name in names:
-                if {"", ".", ".."} & set(name.split("/")):
-                    raise InputError(f"{self / name}: no file can have this name: rename the object")
-                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                self.copy_of(name, target).parent.mkdir(parents=True, exist_ok=True)
             all_of(lambda name: (self / name)._fetch_file(target / name), names)
+
+    def copy_of(self, name: str, folder: Path) -> Path:
+        """Where in a folder of this machine the object of that name below this one is copied to.
+
+        Raises InputError where no file can have this name, as one that would lead out of the folder.
+        """
+        if {"", ".", ".."} & set(name.split("/")):
+            raise InputError(f"{self / name}: no file can have this name: rename the object")
+        return folder / name
 
     def send(self, source: Path) -> None:
         """Makes the object a copy of the file."""

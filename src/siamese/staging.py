@@ -70,6 +70,10 @@ class Staging:
             known.with_name(name).fetch(here.with_name(name))
         return here
 
+    def input_if_named(self, named: str | None) -> Path | None:
+        """`input`; None where an option names none."""
+        return self.input(named) if named else None
+
     def model(self, named: str) -> str:
         """A model as `siamese.references.find` takes it: its folder is fetched, the registry's name stays."""
         return str(self.input(named)) if is_uri(named) else named
@@ -94,6 +98,10 @@ class Staging:
         sending = self._told_anyway if tells_why else self._sending
         sending.append(lambda: known.send(here) if here.exists() else None)
         return here
+
+    def output_if_named(self, named: str | None) -> Path | None:
+        """`output`; None where an option names none."""
+        return self.output(named) if named else None
 
     def output_folder(self, named: str, own: Sequence[str], mark: str = "") -> Path:
         """A folder that is written.

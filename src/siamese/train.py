@@ -23,12 +23,12 @@ from siamese.metrics import validation_metrics
 from siamese.params import ModelParams, TrainParams
 from siamese.progress import say, track
 from siamese.remote import Place
-from siamese.replicas import Replicas, start
+from siamese.replicas import start
 from siamese.shapes import SIZES
 from siamese.signals import Interrupt
 from siamese.stored import StoredImages
 from siamese.tables import read_table
-from siamese.verifier import Verifier
+from siamese.training import Training
 
 Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]  # first, second, label
 
@@ -58,6 +58,7 @@ def run(
     params: TrainParams,
     model: ModelParams,
     checkpoint_folder: Path,
+    *,
     resume: Path | None = None,
     listener: Listener | None = None,
     first_weights: Path | None = None,
@@ -241,125 +242,6 @@ def turned(pixels: np.ndarray, turns: np.ndarray) -> np.ndarray:
     return pixels
 
 
-class Training:
-    """Network, optimizer and state of one run, and the compiled step."""
-
-    best_weights: list[np.ndarray] | None
-
-    def __init__(
-        self,
-        network: str,
-        precision: str,
-        transform_folder: Path,
-        params: TrainParams,
-        steps_per_epoch: int,
-        replicas: Replicas,
-        views: str = "one",
-    ) -> None:
-        tf = backend.tensorflow()
-
-        from siamese import loss
-        from siamese.augment import augmentation
-        from siamese.network import build, parts, trunk_and_units
-        from siamese.optimizer import optimizer
-        from siamese.servable import Servable
-        from siamese.transform import Transform
-
-        self.params = params
-        self.replicas = replicas
-        self.steps_per_epoch = steps_per_epoch
-        self.state, self.best_weights = State(), None
-        transform = Transform.load(transform_folder)
-        with replicas.scope():
-            self.model = model = build(network, precision=precision, seed=params.seed)
-            self.optimizer = adam = optimizer(params, precision, steps_per_epoch)
-            adam.build(model.trainable_variables)
-            self.averages = [_average_of(tf, variable) for variable in model.weights] if params.average else []
-        self.scoring = build(network)  # the same network in float32: what validation scores with, and what is saved
-        self.servable = Servable(self.scoring, transform, views)
-        self.verifier = Verifier(self.servable)
-        embedding, distance, head = parts(model)
-        trunk, last = trunk_and_units(embedding)
-        # Most weights are the last layer's: between machines, images' features are far less to send than its gradient.
-        send_features = replicas.workers > 1
-        own_variables = [id(variable) for variable in last.trainable_variables]
-        equal = [send_features and id(variable) in own_variables for variable in model.trainable_variables]
-        self.units: int = embedding.output_shape[1]
-        augment = augmentation(params.augmentation)
-        objective = loss.of(params)
-
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec([None, *model.input_shape[0][1:]], tf.uint8),
-                tf.TensorSpec([None], tf.int32),
-                tf.TensorSpec([None], tf.int32),
-                tf.TensorSpec([None], tf.float32),
-                tf.TensorSpec([2], tf.int32),
-            ]
-        )
-        def step(pixels: Any, first: Any, second: Any, labels: Any, seed: Any) -> Any:
-            def of_replica() -> Any:
-                images = tf.shape(pixels)[0]
-                shares = replicas.shares(images, precision)
-                own = [transform.image(augment(tf.gather(pixels, share), share, images, seed)) for share in shares]
-                with tf.GradientTape() as tape:
-                    embed = trunk if send_features else embedding
-                    embedded = tf.concat([embed(part, training=True) for part in own], axis=0)
-                    embeddings = replicas.gather(tf.cast(embedded, tf.float32), tf.concat(shares, axis=0))
-                    if send_features:
-                        each = [last(tf.gather(embeddings, share)) for share in replicas.all_shares(images)]
-                        embeddings = tf.concat(each, axis=0)
-                    logits = loss.pair_logits(embeddings, first, second, distance, head)
-                    value = objective(labels, logits, first, second, images)
-                    # Each replica has the whole loss, and their gradients are summed.
-                    scaled = adam.scale_loss(value) / replicas.count
-                gradients = replicas.sum_gradients(tape.gradient(scaled, model.trainable_variables), equal)
-                adam.apply(gradients, model.trainable_variables)
-                if self.averages:
-                    steps = tf.cast(adam.iterations, tf.float32)
-                    decay = tf.minimum(params.average, (1 + steps) / (10 + steps))  # the first ones count for little
-                    for average, variable in zip(self.averages, model.weights, strict=True):
-                        average.assign(decay * average + (1 - decay) * tf.convert_to_tensor(variable))
-                return value
-
-            return replicas.run(of_replica)
-
-        self.step: Callable[..., Any] = step
-
-    def variables(self) -> list[np.ndarray]:
-        """Weights, optimizer variables and averages, as a checkpoint holds them."""
-        return [np.asarray(variable) for variable in self._variables()]
-
-    def measured_weights(self) -> list[np.ndarray]:
-        """The weights that are measured and kept: their running means, where `train.average` asks for these."""
-        return [np.asarray(variable) for variable in self.averages or self.model.weights]
-
-    def shapes(self) -> dict[str, list[tuple[int, ...]]]:
-        """Of the arrays that a checkpoint holds: `last`, as `variables` gives them, and `best`, the weights alone."""
-        weights = [tuple(variable.shape) for variable in self.model.weights]
-        return {"last": [tuple(variable.shape) for variable in self._variables()], "best": weights}
-
-    def restore(self, state: State, last: list[np.ndarray], best: list[np.ndarray] | None) -> None:
-        """Takes up where a checkpoint left off."""
-        for variable, value in zip(self._variables(), last, strict=True):
-            variable.assign(value)
-        self.state = state
-        self.best_weights = self.measured_weights() if best is None and state.best_epoch else best
-
-    def kept_weights(self) -> list[np.ndarray]:
-        """The weights that `train.keep` asks for."""
-        if self.params.keep == "best" and self.best_weights is not None:
-            return self.best_weights
-        return self.measured_weights()
-
-    def _variables(self) -> tuple[Any, ...]:
-        return (*self.model.weights, *self.optimizer.variables, *self.averages)
-
-    def kept_epoch(self) -> int:
-        """The epoch that `kept_weights` are from."""
-        return self.state.best_epoch if self.params.keep == "best" else self.state.epoch
-
-
 def train(
     training: Training, data: Data, checkpoints: Checkpoints, history_file: Path, listener: Listener | None = None
 ) -> None:
@@ -517,12 +399,6 @@ def _measured(training: Training, data: Data, check: Callable[[], None]) -> dict
     if found is None or not np.isfinite(found).all():
         return None
     return validation_metrics(data.validation_pairs[2], found)
-
-
-def _average_of(tf: Any, variable: Any) -> Any:
-    only_first = tf.VariableAggregation.ONLY_FIRST_REPLICA  # they are equal on all
-    value = tf.convert_to_tensor(variable)
-    return tf.Variable(value, trainable=False, aggregation=only_first, name=f"average_of_{variable.name}")
 
 
 def _save(training: Training, checkpoints: Checkpoints) -> None:

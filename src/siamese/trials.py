@@ -12,7 +12,8 @@ n-way recognition gives the share found.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import fcntl
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,8 +24,8 @@ import pandas as pd
 
 from siamese import bootstrap, one_shot, references, scores
 from siamese.catalog import detect_layout
-from siamese.errors import InputError
-from siamese.files import sha256, whole_file
+from siamese.errors import InputError, reason_of
+from siamese.files import sha256, unwritable, whole_file
 from siamese.measured import resampled_units
 from siamese.metrics import measure, rank
 from siamese.one_shot import OneShot
@@ -117,15 +118,17 @@ def run(
         scores_file: CSV of each claim and its score, written; None: none.
 
     Raises:
-        InputError: the list, an image, the model or its threshold can't be used.
+        InputError: the list, an image, the model or its threshold can't be used; or the log is something else.
     """
     table = read(trials_csv)
+    by_identity = detect_layout(data_folder) == "identities"
+    if log_file:
+        refuse_other(log_file)
     found = references.find(model, threshold_file)
     threshold = None if "trial" in table else found.threshold(own_threshold)
     verifier = found.load()
     names = pd.Index(pd.unique(pd.concat([table.probe, table.reference])))
     given = scored(verifier, data_folder, names, table, max_pixels)
-    by_identity = detect_layout(data_folder) == "identities"
     verification, recognised = measured(table, given, fuse, threshold, by_identity, params)
     result = Result(
         trials=trials_csv.name,
@@ -288,13 +291,46 @@ def verification(claims: pd.DataFrame, threshold: float, by_identity: bool, para
 
 
 def note(log_file: Path, result: Result) -> None:
-    """Adds a row to a log of lists that were scored: when, which list, which model, what came of it."""
-    old: Sequence[str] = log_file.read_text(encoding="utf-8").splitlines() if log_file.exists() else [",".join(LOGGED)]
+    """Adds a row to a log of lists that were scored: when, which list, which model, what came of it.
+
+    Of two at once, each adds its own.
+
+    Raises:
+        InputError: it can't be written.
+    """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     row = [now, result.trials, result.sha256, result.weights, result.fuse, result.figures()]
-    with whole_file(log_file) as beside, beside.open("w", encoding="utf-8", newline="") as file:
-        file.writelines(f"{line}\n" for line in old)
-        csv.writer(file, lineterminator="\n").writerow(row)
+    try:
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        with log_file.open("a+", encoding="utf-8", newline="") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it's closed
+            file.seek(0)
+            there = file.read()
+            table = csv.writer(file, lineterminator="\n")
+            if not there:
+                table.writerow(LOGGED)
+            elif not there.endswith("\n"):
+                file.write("\n")
+            table.writerow(row)
+    except OSError as error:
+        raise unwritable(log_file, error) or error from error
+
+
+def refuse_other(log_file: Path) -> None:
+    """Nothing where a log is, or will be.
+
+    Raises:
+        InputError: there is something else, to which no row must be added.
+    """
+    try:
+        with log_file.open(encoding="utf-8-sig") as file:
+            first = file.readline()
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{log_file}: can't be read as a log ({reason_of(error)}): name another file") from None
+    if first and first.rstrip("\n") != ",".join(LOGGED):
+        raise InputError(f"{log_file}: is no log of `siamese trials`: name a new file")
 
 
 def _identity(paths: pd.Series) -> pd.Series:

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -102,6 +103,7 @@ def dies_before(call: int, work: Callable[[], None]) -> bool:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         sys.setprofile(hook)
+        threading.setprofile(hook)  # of those that the work starts
         work()
         os._exit(0)
     _, status = os.waitpid(child, 0)

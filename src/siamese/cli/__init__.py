@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import io
 import os
 import signal
 import sys
@@ -38,6 +39,8 @@ for module in (steps, data, registry, promotion, use, gallery, serving, drift, q
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The console command."""
     backend.start_quickly()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a letter that a terminal lacks must not cost the answer
     code = run(arguments)
     gc.freeze()  # or Python would search all that TensorFlow has made for cycles before it ends, a second long
     sys.exit(code)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from siamese import places
-from siamese.cli.options import AsJson, done
+from siamese.cli.options import AsJson, done, here
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,13 +20,13 @@ def fetch(
     name: Annotated[str, typer.Argument(help="orl | omniglot | lfw | signatures")],
     sources: Annotated[
         list[Path] | None,
-        typer.Option(
+        here(
             "--from",
             help="Archive, or folder of archives or of what they held; may be repeated.",
             show_default="downloaded from the publisher",
         ),
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="Folder to write; new or empty.", show_default="data/NAME")] = None,
+    to: Annotated[Path | None, here("--to", help="Folder to write; new or empty.", show_default="data/NAME")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Lay out a published data set as identity folders, with its protocol beside them."""

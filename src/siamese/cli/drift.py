@@ -45,7 +45,7 @@ def drift(
     params = load(params_file, settings or [])
     new, pixels = place(new_data), place(images_folder)
     with staged() as at:
-        given = at.input(catalog_file) if catalog_file else None
+        given = at.input_if_named(catalog_file)
         if new.is_file():
             from siamese.serving import predictions
 

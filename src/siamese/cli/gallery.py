@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siamese import places
-from siamese.cli.options import AsJson, ParamsFile, Settings, answer
+from siamese.cli.options import AsJson, ParamsFile, Settings, answer, here
 from siamese.cli.use import AnyModel
+from siamese.progress import say
+from siamese.staging import staged
 
 if TYPE_CHECKING:
     from siamese.params import Params
 
-GalleryFile = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's file, Parquet.")]
+GalleryFile = Annotated[Path, here(metavar="GALLERY", help="The gallery's file, Parquet.")]
 Score = Annotated[
     str | None,
     typer.Option("--score", help="Of an identity: best | mean of its references.", show_default="identify.score"),
@@ -44,7 +46,7 @@ def add_to(app: typer.Typer) -> None:
 def enroll(
     gallery_file: GalleryFile,
     sources: Annotated[
-        list[Path], typer.Argument(metavar="FOLDER", help="Folder <identity>/*; with --identity or --unknown: images.")
+        list[Path], here(metavar="FOLDER", help="Folder <identity>/*; with --identity or --unknown: images.")
     ],
     identity: Annotated[
         str | None, typer.Option("--identity", metavar="NAME", help="The images given are this one's.")
@@ -62,13 +64,14 @@ def enroll(
     from siamese.params import load
 
     params = load(params_file, settings or [])
-    done = command.run(gallery_file, sources, identity, unknown, model, params.data.max_pixels)
+    with staged() as at:
+        done = command.run(gallery_file, sources, identity, unknown, at.model(model), params.data.max_pixels)
     answer(done.as_dict(), str(done), as_json)
 
 
 def identify(
     gallery_file: GalleryFile,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images to ask about.")],
+    images: Annotated[list[Path], here(metavar="IMAGE...", help="Images to ask about.")],
     model: AnyModel = str(places.MODEL),
     score: Score = None,
     top: Top = None,
@@ -81,11 +84,13 @@ def identify(
     """Tell who of a gallery each image shows: exit code 0 if all are known, 1 if one is unknown."""
     from siamese import identify as command
 
-    params = asked(params_file, settings, score, top, far)
+    params = _asked(params_file, settings, score, top, far)
     command.check(images, params.data.max_pixels)
     how = params.identify
-    identifier = command.prepare(gallery_file, model, how.score, how.top, how.far, threshold)
-    warn(identifier.threshold.warning)
+    with staged() as at:
+        identifier = command.prepare(gallery_file, at.model(model), how.score, how.top, how.far, threshold)
+    if identifier.threshold.warning:
+        say(f"siamese: {identifier.threshold.warning}")
     found = command.identify(identifier, images, params.data.max_pixels)
     answer(found.as_dict(), str(found), as_json)
     return 0 if found.all_known else 1
@@ -112,10 +117,10 @@ def watch(
         typer.Option("--idle", min=0, metavar="SECONDS", help="End when a folder gets nothing for so long."),
     ] = None,
     lines_file: Annotated[
-        Path | None, typer.Option("--jsonl", metavar="FILE", help="Append the lines here.", show_default="terminal")
+        Path | None, here("--jsonl", metavar="FILE", help="Append the lines here.", show_default="terminal")
     ] = None,
     video_file: Annotated[
-        Path | None, typer.Option("--video", metavar="FILE", help="Write the annotated video, .mp4 or .avi.")
+        Path | None, here("--video", metavar="FILE", help="Write the annotated video, .mp4 or .avi.")
     ] = None,
     window: Annotated[bool, typer.Option("--window/--headless", help="Show the annotated picture.")] = False,
     score: Score = None,
@@ -128,9 +133,10 @@ def watch(
     """Tell who of a gallery is seen by a camera or in a video, a line of JSON a frame, until it ends or Ctrl-C."""
     from siamese import watch as command
 
-    params = asked(params_file, settings, score, top, far)
+    params = _asked(params_file, settings, score, top, far)
     wishes = command.Wishes(region, faces, lines_file, video_file, window, every, realtime, idle)
-    command.run(gallery_file, source, model, params.identify, threshold, wishes, params.data.max_pixels)
+    with staged() as at:
+        command.run(gallery_file, source, at.model(model), params.identify, threshold, wishes, params.data.max_pixels)
 
 
 def list_held(gallery_file: GalleryFile, as_json: AsJson = False) -> None:
@@ -163,7 +169,7 @@ def remove(
     answer({"removed": removed, **found.as_dict()}, f"removed {removed} images\n{found.headline}", as_json)
 
 
-def asked(
+def _asked(
     params_file: Path | None, settings: list[str] | None, score: str | None, top: int | None, far: float | None
 ) -> Params:
     """The parameters, with what was given by options of their own."""
@@ -172,11 +178,3 @@ def asked(
     given = {"score": score, "top": top, "far": far}
     own = [f"identify.{key}={value}" for key, value in given.items() if value is not None]
     return load(params_file, [*(settings or []), *own])
-
-
-def warn(warning: str | None) -> None:
-    """Tells beside the answer what to know about it."""
-    from siamese.progress import say
-
-    if warning:
-        say(f"siamese: {warning}")

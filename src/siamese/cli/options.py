@@ -12,18 +12,29 @@ import typer
 from siamese.remote import is_uri
 
 
-def local(text: str | Path) -> Path:
-    """An option's path that can't be a URI."""
+def where(*names: str, help: str, **settings: Any) -> Any:
+    """An option or argument that is a path or a URI: a text, as a Path would make one slash of two.
+
+    Args:
+        names: of the option; none: it is an argument.
+    """
+    kind = typer.Option if names else typer.Argument
+    return kind(*names, **{"metavar": "PATH", "help": help, **settings})
+
+
+def here(*names: str, help: str, **settings: Any) -> Any:
+    """As `where`, for a Path of this machine: a URI is refused."""
+    return where(*names, help=help, parser=_local, **settings)
+
+
+def _local(text: str | Path) -> Path:
     if is_uri(str(text)):
         raise typer.BadParameter(f"{text} is a URI: name a path of this machine")
     return Path(text)
 
 
 ParamsFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--params", metavar="PATH", parser=local, help="Read parameters from this file.", show_default="params.yaml"
-    ),
+    Path | None, here("--params", help="Read parameters from this file.", show_default="params.yaml")
 ]
 Settings = Annotated[
     list[str] | None,
@@ -35,16 +46,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 def answer(result: Mapping[str, Any], text: str, as_json: bool) -> None:
     """Prints a command's result to standard output: as JSON for machines, else as text."""
     print(json.dumps(dict(result), indent=2, default=str) if as_json else text)
-
-
-def where(*names: str, help: str, **settings: Any) -> Any:
-    """An option or argument that is a path or a URI: a text, as a Path would make one slash of two.
-
-    Args:
-        names: of the option; none: it is an argument.
-    """
-    kind = typer.Option if names else typer.Argument
-    return kind(*names, **{"metavar": "PATH", "help": help, **settings})
 
 
 def done(step: str, as_json: bool, **outputs: Path | str) -> None:

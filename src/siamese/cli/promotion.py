@@ -62,7 +62,7 @@ def promote(
     registry = Registry(params.registry.name)
     with staged() as at:
         files = (at.input(catalog_file), at.input(pairs_file), place(images_folder), places.MODELS)
-        report = at.output(report_file) if report_file else None
+        report = at.output_if_named(report_file)
         if trained and dry_run:
             champion, result = candidate.judge(registry, places.MODEL, places.THRESHOLD, *files, params.promote)
             return _told(registry.name, step.Promotion(None, champion, result, moved=False), report, as_json)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from siamese import places
-from siamese.cli.options import AsJson, ParamsFile, Settings, answer, local, where
+from siamese.cli.options import AsJson, ParamsFile, Settings, answer, here, where
 from siamese.cli.steps import Plots
 from siamese.remote import place
 from siamese.staging import staged
@@ -26,10 +26,7 @@ def inspect(
         bool, typer.Option("--thorough", help="Also look at all pixels: near-duplicates, and images unlike the others.")
     ] = False,
     html: Annotated[
-        Path | None,
-        typer.Option(
-            "--html", metavar="FILE", parser=local, help="Look thoroughly, and draw the report as a page, too."
-        ),
+        Path | None, here("--html", metavar="FILE", help="Look thoroughly, and draw the report as a page, too.")
     ] = None,
     params_file: ParamsFile = None,
     settings: Settings = None,
@@ -55,10 +52,7 @@ def inspect(
 
 
 def summary(
-    draw: Annotated[
-        Path | None,
-        typer.Option("--draw", metavar="PATH", parser=local, help="Also draw the network into this .svg or .png."),
-    ] = None,
+    draw: Annotated[Path | None, here("--draw", help="Also draw the network into this .svg or .png.")] = None,
     params_file: ParamsFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -89,15 +83,12 @@ def metrics(
 def changes(
     since: Annotated[str, typer.Option("--since", metavar="REV", help="Compare with this revision of git.")] = "HEAD",
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", metavar="FILE", parser=local, help="Write the Markdown here.", show_default="print it"
-        ),
+        Path | None, here("--output", metavar="FILE", help="Write the Markdown here.", show_default="print it")
     ] = None,
     verdict: Annotated[Path | None, typer.Option(metavar="FILE", help="What `siamese promote --json` printed.")] = None,
     picture: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.png", parser=local, help="Draw the curves here, and show them in the report."),
+        here("--picture", metavar="FILE.png", help="Draw the curves here, and show them in the report."),
     ] = None,
     picture_address: Annotated[
         str | None, typer.Option(metavar="URL", help="Where readers find the picture.", show_default="its path")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from siamese import places
-from siamese.cli.options import ParamsFile, Settings, local
+from siamese.cli.options import ParamsFile, Settings, here
 from siamese.cli.use import AnyModel, ItsThreshold, OwnThreshold
 from siamese.staging import staged
 
@@ -25,14 +25,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: all of this machine's.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: a free one.")] = 8000,
     log: Annotated[
-        Path | None,
-        typer.Option(
-            "--log",
-            metavar="PATH",
-            parser=local,
-            help="Append each prediction to this file, without images.",
-            show_default="none",
-        ),
+        Path | None, here("--log", help="Append each prediction to this file, without images.", show_default="none")
     ] = None,
     access_log: Annotated[bool, typer.Option("--access-log", help="Print a line of JSON for each request.")] = False,
     params_file: ParamsFile = None,
@@ -45,5 +38,5 @@ def serve(
     params = load(params_file, settings or [])
     limits, max_pixels = params.serve, params.data.max_pixels
     with staged() as at:
-        own = at.input(threshold_file) if threshold_file else None
+        own = at.input_if_named(threshold_file)
         server.run(at.model(model), own, threshold, host, port, log, access_log, limits, max_pixels)

@@ -155,10 +155,19 @@ def train(
         model = at.output_folder(model_folder, step.MODEL_FILES, mark="servable/saved_model.pb")
         history, run = at.output(history_file), at.output(run_file)
         checkpoints = at.working_folder(checkpoint_folder)
-        begin_at = at.input(resume) if resume else None
+        begin_at = at.input_if_named(resume)
         with recorded(params, inputs[0], history, run) as listener:
-            more = begin_at, listener, initial_weights(params.model.initial_weights)
-            wrote = step.run(*inputs, model, history, params.train, params.model, checkpoints, *more)
+            wrote = step.run(
+                *inputs,
+                model,
+                history,
+                params.train,
+                params.model,
+                checkpoints,
+                resume=begin_at,
+                listener=listener,
+                first_weights=initial_weights(params.model.initial_weights),
+            )
     outputs = {"model": model_folder, "history": history_file, "run": run_file}
     done("train", as_json, **(outputs if wrote else {}))
 

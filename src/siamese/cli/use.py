@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from siamese import places
-from siamese.cli.options import AsJson, ParamsFile, Settings, answer, done, local, where
+from siamese.cli.options import AsJson, ParamsFile, Settings, answer, done, here, where
 from siamese.cli.steps import Data, Images, Model, Pairs, Threshold
 from siamese.remote import place
 from siamese.staging import staged
@@ -52,7 +52,7 @@ def verify(
     params = load(params_file, settings or [])
     with staged() as at:
         images, found = (at.input(a), at.input(b)), at.model(model)
-        own = at.input(threshold_file) if threshold_file else None
+        own = at.input_if_named(threshold_file)
         result = command.verify(*images, found, own, threshold, params.data.max_pixels)
     answer(result.as_dict(), str(result), as_json)
     return 0 if result.same else 1
@@ -75,8 +75,8 @@ def score(
     params = load(params_file, settings or [])
     with staged() as at:
         listed, found = at.input(pairs_csv), at.model(model)
-        own = at.input(threshold_file) if threshold_file else None
-        written = at.output(output) if output else None
+        own = at.input_if_named(threshold_file)
+        written = at.output_if_named(output)
         scored = command.score(listed, found, own, threshold, params.data.max_pixels)
         if written:
             command.write(scored, written)
@@ -94,13 +94,7 @@ def trials(
     output: Annotated[str | None, where("--output", "-o", help="JSON to write.", show_default="terminal")] = None,
     fuse: Annotated[str, typer.Option(help="Score of a claim with several references: mean | best.")] = "mean",
     log_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--log",
-            metavar="PATH",
-            parser=local,
-            help="Add a row to this CSV: which list was scored when, by which model.",
-        ),
+        Path | None, here("--log", help="Add a row to this CSV: which list was scored when, by which model.")
     ] = None,
     scores_file: Annotated[str | None, where("--scores", help="CSV to write: each claim's score.")] = None,
     model: AnyModel = str(places.MODEL),
@@ -120,16 +114,16 @@ def trials(
         raise InputError(f"--fuse {fuse}: must be mean or best")
     params = load(params_file, settings or [])
     with staged() as at:
-        written = at.output(output) if output else None
+        written = at.output_if_named(output)
         result = command.run(
             at.input(trials_csv),
             place(data or params.data.path),
             at.model(model),
-            at.input(threshold_file) if threshold_file else None,
+            at.input_if_named(threshold_file),
             threshold,
             "best" if fuse == "best" else "mean",
             log_file,
-            at.output(scores_file) if scores_file else None,
+            at.output_if_named(scores_file),
             params.evaluate,
             params.data.max_pixels,
         )

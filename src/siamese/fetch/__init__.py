@@ -10,7 +10,7 @@ from contextlib import suppress
 from json import loads
 from pathlib import Path
 
-from siamese.errors import InputError
+from siamese.errors import InputError, in_one_line
 from siamese.fetch.archive import opened, read
 from siamese.fetch.data_set import DataSet, content_mark
 from siamese.fetch.download import download
@@ -106,7 +106,13 @@ def check(data: DataSet, contents: Mapping[str, bytes], texts: Mapping[str, byte
 
 
 def digest_of(data: DataSet, contents: Mapping[str, bytes], texts: Mapping[str, bytes]) -> str:
-    """SHA-256 of the names and contents of all images and texts, the same in whatever order or archive they come."""
-    marks = {path: data.mark(content) for path, content in contents.items()}
-    marks |= {path: content_mark(text) for path, text in texts.items()}
+    """SHA-256 of the names and contents of all images and texts, the same in whatever order or archive they come.
+
+    Raises:
+        InputError: an image is none.
+    """
+    marks = {path: content_mark(text) for path, text in texts.items()}
+    for path, content in contents.items():
+        with in_one_line(f"{path}: is no image that can be read, take another copy, see {data.page}"):
+            marks[path] = data.mark(content)
     return digest(part.encode() for path in sorted(marks) for part in (path, marks[path]))

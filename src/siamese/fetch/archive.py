@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatch
@@ -12,6 +14,18 @@ from functools import partial
 from pathlib import Path
 
 from siamese.errors import InputError
+
+# What a damaged archive raises, or one whose files need a password.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 Read = Callable[[], bytes]
 Files = dict[str, Read]
@@ -46,7 +60,7 @@ def opened(places: Sequence[Path], archives: Sequence[str]) -> Iterator[Files]:
             for archive in packed:
                 try:
                     found |= _members(archive, held)
-                except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+                except _UNREADABLE as error:
                     raise InputError(f"{archive}: can't be read as an archive ({error}): get it again") from None
         yield found
 
@@ -59,8 +73,11 @@ def read(name: str, reader: Read) -> bytes:
     """
     try:
         return reader()
-    except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError) as error:
-        raise InputError(f"{name}: can't be read ({' '.join(str(error).split())}): get its archive again") from None
+    except _UNREADABLE as error:
+        raise InputError(
+            f"{name}: can't be read ({' '.join(str(error).split())}): get its archive again, or name the folder that "
+            "you unpacked"
+        ) from None
 
 
 def _members(archive: Path, held: ExitStack) -> Files:

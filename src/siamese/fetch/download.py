@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import time
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from siamese.errors import InputError
-from siamese.files import whole_file
+from siamese.files import unwritable, whole_file
 from siamese.progress import say, track
 
 AT_ONCE = 2**20  # bytes
@@ -45,14 +46,17 @@ def download(address: Address, folder: Path, wait: float = WAIT) -> Path:
     """The file in `folder`, downloaded unless it is there; goes on where an earlier download was cut.
 
     Raises:
-        InputError: the server can't be reached or doesn't give it, or gives something else.
+        InputError: the server can't be reached or doesn't give it, or gives something else; or no file can be written.
     """
     target = folder / address.file
     if target.exists():
         say(f"{target}: downloaded before")
         return target
     partial = folder / f"{address.file}.part"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) or error from error
     fruitless = 0
     while True:
         before = _size(partial)
@@ -60,6 +64,8 @@ def download(address: Address, folder: Path, wait: float = WAIT) -> Path:
             _receive(address, partial)
             break
         except (OSError, http.client.HTTPException, _Cut) as error:
+            if _of_the_disk(error):
+                raise unwritable(partial, error) or error from error
             code = error.code if isinstance(error, urllib.error.HTTPError) else None
             if code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and before:
                 partial.unlink()  # killed after the last byte, or the file is shorter now
@@ -117,6 +123,13 @@ def _check(address: Address, partial: Path) -> None:
     if found != address.digest:
         partial.unlink()
         raise InputError(f"{address.url}: gives another file than published ({found}): use --from with a copy of it")
+
+
+def _of_the_disk(error: Exception) -> bool:
+    """Whether it's about a file here: another attempt would find the same."""
+    if not isinstance(error, OSError) or isinstance(error, urllib.error.URLError):
+        return False
+    return error.filename is not None or error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _size(file: Path) -> int:

@@ -14,7 +14,7 @@ import pandas as pd
 from siamese.fetch.archive import Files, read
 from siamese.fetch.data_set import DataSet
 from siamese.fetch.download import Address
-from siamese.fetch.protocols import owner, splits
+from siamese.fetch.protocols import drawn, owner, splits
 
 VALIDATING = 0.1  # of the people who train
 TRAIN, TEST = "pairsDevTrain.txt", "pairsDevTest.txt"
@@ -39,13 +39,14 @@ def texts(files: Files) -> Files:
 
 
 def pairs(text: bytes) -> list[tuple[str, str, int]]:
-    """The pairs that a list names: two images and a label. A line of three is one person and two numbers."""
+    """The pairs that a list names: two images and a label. A line of three is one person and two numbers; lines of
+    something else name none."""
     found = []
-    for line in text.decode().split("\n"):
+    for line in text.decode(errors="replace").split("\n"):
         match line.split():
-            case [person, one, other]:
+            case [person, one, other] if one.isdecimal() and other.isdecimal():
                 found.append((_path(person, one), _path(person, other), 1))
-            case [person, one, another, other]:
+            case [person, one, another, other] if one.isdecimal() and other.isdecimal():
                 found.append((_path(person, one), _path(another, other), 0))
     return found
 
@@ -55,11 +56,11 @@ def protocol(contents: Iterable[str], texts: Mapping[str, bytes]) -> dict[str, p
     `trials-view1-train`, pairsDevTrain."""
     training, testing = pairs(texts[TRAIN]), pairs(texts[TEST])
     people = people_of(training)
-    validating = set(np.random.default_rng(0).permutation(people)[: round(VALIDATING * len(people))].tolist())
+    validating = drawn(people, round(VALIDATING * len(people)), np.random.default_rng(0))
     return {
         "splits-view1": splits(
             train=[person for person in people if person not in validating],
-            validation=sorted(validating),
+            validation=validating,
             test=people_of(testing),
         ),
         "trials-view1": _table(testing),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ import pandas as pd
 from siamese.fetch.archive import Files, Read
 from siamese.fetch.data_set import DataSet, pixels_mark
 from siamese.fetch.download import Address
-from siamese.fetch.protocols import all_pairs, by_owner, natural, splits
+from siamese.fetch.protocols import all_pairs, by_owner, drawn, natural, splits
 
 TESTED, VALIDATING = 10, 6  # people
 RANDOM = 5  # splits
@@ -39,17 +39,13 @@ def protocol(contents: Iterable[str], texts: Mapping[str, bytes]) -> dict[str, p
     tables = {}
     for number in range(RANDOM + 1):
         rng = np.random.default_rng(number)
-        name, tested = ("s31-s40", LAST_TEN) if not number else (f"random-{number}", _drawn(people, TESTED, rng))
+        name, tested = ("s31-s40", LAST_TEN) if not number else (f"random-{number}", drawn(people, TESTED, rng))
         others = [person for person in people if person not in tested]
-        validating = _drawn(others, VALIDATING, rng)
+        validating = drawn(others, VALIDATING, rng)
         training = [person for person in others if person not in validating]
         tables[f"splits-{name}"] = splits(train=training, validation=validating, test=tested)
         tables[f"trials-{name}"] = all_pairs(path for person in tested for path in images_of[person])
     return tables
-
-
-def _drawn(names: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
-    return sorted(rng.permutation(names)[:count].tolist(), key=natural)
 
 
 def _as_png(read: Read) -> Read:

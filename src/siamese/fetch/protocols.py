@@ -31,6 +31,11 @@ def by_owner(paths: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
+def drawn(names: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
+    """So many of some names, drawn without order, in natural order."""
+    return sorted(rng.permutation(names)[:count].tolist(), key=natural)
+
+
 def splits(**identities: Iterable[str]) -> pd.DataFrame:
     """A table of splits: columns identity and split.
 

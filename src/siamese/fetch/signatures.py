@@ -15,7 +15,7 @@ import pandas as pd
 
 from siamese.fetch.archive import Files
 from siamese.fetch.data_set import DataSet, pixels_mark
-from siamese.fetch.protocols import by_owner, owner, splits
+from siamese.fetch.protocols import by_owner, drawn, owner, splits
 
 VALIDATING = 12  # of the 60 writers
 REFERENCES = 5
@@ -59,7 +59,7 @@ def protocol(contents: Iterable[str], texts: Mapping[str, bytes]) -> dict[str, p
             forged.setdefault(name.partition(_FORGED)[0], []).extend(paths)
     tested = sorted(forged)
     others = [name for name in genuine if name not in forged]
-    validating = sorted(np.random.default_rng(0).permutation(others)[:VALIDATING].tolist())
+    validating = drawn(others, VALIDATING, np.random.default_rng(0))
     mine = {name: genuine[name] for name in tested}
     return {
         "splits-writers": splits(
@@ -89,13 +89,13 @@ def several_references(
     claims: Claims = []
     for writer, paths in genuine.items():
         for _ in range(DRAWS):
-            known = sorted(rng.permutation(paths)[:REFERENCES].tolist())
+            known = drawn(paths, REFERENCES, rng)
             claims += [(path, known, 1, GENUINE) for path in paths if path not in known]
             claims += [(path, known, 0, SKILLED) for path in forged[writer]]
             for other in genuine:
                 if other != writer:
-                    drawn = rng.choice(genuine[other], OTHERS, replace=False).tolist()
-                    claims += [(path, known, 0, RANDOM) for path in drawn]
+                    tried = rng.choice(genuine[other], OTHERS, replace=False).tolist()
+                    claims += [(path, known, 0, RANDOM) for path in tried]
     return claims
 
 

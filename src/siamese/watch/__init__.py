@@ -127,7 +127,7 @@ class Look:
 
 def shown(source: str) -> str:
     """A source as messages may have it: an address without user and password."""
-    return re.sub(r"(?<=://)[^/@]+@", "", source)
+    return re.sub(r"(?<=://)[^/?#]*@", "", source)  # to the last @: a password may have one
 
 
 def _cropped(frame: Frame, box: Box) -> bytes:

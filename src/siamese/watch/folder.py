@@ -25,7 +25,8 @@ class Folder:
     """Images that are there, then those that come; none below in other folders.
 
     A file is complete when it is the same at two looks, and its image is whole. One that can't be taken is told once,
-    and looked at again if it changes. Hidden files and other suffixes are left alone.
+    and looked at again if it changes. Hidden files and other suffixes are left alone. What has left the folder is
+    forgotten, or a folder that is emptied as it fills would be remembered whole.
     """
 
     rate = 1.0
@@ -55,6 +56,7 @@ class Folder:
         self._seen: dict[str, State] = {}
         self._refused: dict[str, State] = {}
         self._given: set[str] = set()
+        self._frames = 0
         self._complete: deque[str] = deque()
         self._coming = False  # whether a file was new or other than before at the last look
         self._began = self._last = clock()
@@ -79,7 +81,11 @@ class Folder:
     def _look(self) -> None:
         complete = []
         self._coming = False
-        for name, state in self._states().items():
+        there = self._states()
+        self._seen = {name: state for name, state in self._seen.items() if name in there}
+        self._refused = {name: state for name, state in self._refused.items() if name in there}
+        self._given &= there.keys()
+        for name, state in there.items():
             if name in self._given or self._refused.get(name) == state:
                 continue
             if self._seen.get(name) == state:
@@ -115,4 +121,5 @@ class Folder:
             say(f"siamese: {reason}")
             return None
         self._given.add(name)
-        return Frame(len(self._given) - 1, self._clock() - self._began, self._decode(encoded), name, encoded)
+        self._frames += 1
+        return Frame(self._frames - 1, self._clock() - self._began, self._decode(encoded), name, encoded)

@@ -130,7 +130,7 @@ class Lines:
     def take(self, sight: Sight) -> bool:
         if sight.fresh:
             try:
-                print(json.dumps(sight.as_dict(), ensure_ascii=False), file=self._stream, flush=True)
+                print(_line(sight.as_dict(), self._stream.encoding), file=self._stream, flush=True)
             except OSError as error:
                 if self._file is None:
                     raise
@@ -141,6 +141,16 @@ class Lines:
         """Closes the file."""
         if self._file is not None:
             self._stream.close()
+
+
+def _line(told: dict[str, Any], encoding: str) -> str:
+    """JSON in letters as they are; in its own escapes where the encoding lacks one, as in a name that isn't UTF-8."""
+    line = json.dumps(told, ensure_ascii=False)
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(told)
+    return line
 
 
 class Recording:
