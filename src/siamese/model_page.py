@@ -224,7 +224,10 @@ def _roc(found: Findings) -> Markup:
 def _map(found: Findings, images: Images) -> Markup:
     shown, shares = found.shown, found.plane.shares
     known = int((shown.owners >= 0).sum())
-    what = [f"{known:,} images of {len(shown.names):,} of the split's {found.identities:,} identities"] if known else []
+    whose = (
+        f"{len(shown.names):,} of the split's {found.identities:,} identities" if found.identities > 1 else "the target"
+    )
+    what = [f"{known:,} images of {whose}"] if known else []
     if known < len(shown.image_ids):
         what.append(f"{len(shown.image_ids) - known:,} of unknown identity")
     text = (
@@ -232,9 +235,9 @@ def _map(found: Findings, images: Images) -> Markup:
         "the model's last layer weighs it, is laid on the plane in which embeddings vary most (principal components)."
     )
     loss = (
-        f"The axes show {percent(shares[0])} and {percent(shares[1])} of the variance; {percent(1 - sum(shares))} is "
-        "not in the picture. So images that lie apart here are at least as far apart for the model; images that "
-        "lie together may differ in what isn't shown."
+        f"The axes show {percent(shares[0])} and {percent(shares[1])} of the variance; "
+        f"{percent(max(1 - sum(shares), 0))} is not in the picture. So images that lie apart here are at "
+        "least as far apart in all dimensions; images that lie together may differ in what isn't shown."
     )
     on_map, in_all = found.own_nearest
     if on_map is not None:
