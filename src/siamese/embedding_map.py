@@ -99,11 +99,11 @@ def _on_paper(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mark(owner: int, x: float, y: float, title: str) -> Markup:
-    look = {"fill": UNKNOWN if owner < 0 else COLOURS[owner % len(COLOURS)], "stroke": "#fff", "stroke_width": 1.2}
+    fill = UNKNOWN if owner < 0 else COLOURS[owner % len(COLOURS)]
     told = element("title", title)
     if owner < len(COLOURS):
-        return element("circle", told, cx=x, cy=y, r=5.5 if owner >= 0 else 4, **look)
-    return element("rect", told, x=x - 5, y=y - 5, width=10, height=10, **look)
+        return element("circle", told, cx=x, cy=y, r=5.5 if owner >= 0 else 4, fill=fill, class_="mark")
+    return element("rect", told, x=x - 5, y=y - 5, width=10, height=10, fill=fill, class_="mark")
 
 
 def _swatch(owner: int) -> Markup:

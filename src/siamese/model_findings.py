@@ -10,12 +10,14 @@ import pandas as pd
 
 from siamese import embedding_map, occlusion, pictures, scores
 from siamese.embedding_map import Shown
+from siamese.log_odds import LogOdds
 from siamese.measured import Measured, check
 from siamese.metrics import same
 from siamese.one_split import measure_split
 from siamese.params import EvaluateParams
 from siamese.projection import Plane, nearest_is_own, onto_plane
 from siamese.scores import Images, Scorer
+from siamese.search import Head
 from siamese.spread import spread
 
 SHOWN = 6  # pairs of each label
@@ -37,15 +39,15 @@ class Regions:
         names: whose images they are, as shown.
         truth: whether they show the same identity; None: unknown.
         pixels: uint8 [2, height, width, channels].
-        score: of the pair as it is.
-        changes: float32 [2, height, width], as `occlusion.changes` gives them.
+        log_odds: of the pair as it is: its score before the sigmoid.
+        changes: of the log-odds, float32 [2, height, width], as `occlusion.changes` gives them.
     """
 
     title: str
     names: str
     truth: bool | None
     pixels: np.ndarray
-    score: float
+    log_odds: float
     changes: np.ndarray
 
 
@@ -83,7 +85,7 @@ def find(
     pairs: pd.DataFrame,
     split: str,
     scorer: Scorer,
-    weighing: np.ndarray,
+    head: Head,
     images: Images,
     threshold: float,
     given: np.ndarray | None,
@@ -94,7 +96,7 @@ def find(
 
     Args:
         catalog, pairs, split, scorer, images, threshold, params: as in `one_split.measure_split`.
-        weighing: what each number of an embedding weighs on the map, float [units].
+        head: the scorer's last layer.
         given: stored pixels of a pair to look into, too, uint8 [2, height, width, channels].
         weights: the digest of the model's weights.
 
@@ -107,7 +109,7 @@ def find(
     ids = np.concatenate([listed.anchor_id, listed.other_id, shown.image_ids])
     embedded = scores.embed(scorer, images, ids)
     measured = measure_split(catalog, pairs, split, scorer, embedded, images, threshold, params)
-    points = embedded.embeddings[embedded.rows(pd.Series(shown.image_ids, dtype=object))] * weighing
+    points = embedded.embeddings[embedded.rows(pd.Series(shown.image_ids, dtype=object))] * np.abs(head.weights)
     plane = onto_plane(points)
     return Findings(
         split=split,
@@ -117,7 +119,7 @@ def find(
         plane=plane,
         own_nearest=(nearest_is_own(plane.points, shown.owners), nearest_is_own(points, shown.owners)),
         units=points.shape[1],
-        regions=_regions(measured, scorer, images, given),
+        regions=_regions(measured, LogOdds(scorer, head), images, given),
         square=occlusion.squares(*images.pixels(shown.image_ids[:1]).shape[1:3])[0],
         weights=weights,
     )
@@ -150,11 +152,10 @@ def names_of(measured: Measured, row: int) -> str:
     return first if pair.label == 1 else f"{first} / {second}"
 
 
-def _regions(measured: Measured, scorer: Scorer, images: Images, given: np.ndarray | None) -> list[Regions]:
-    looked_into = rows_looked_into(measured)
-    told = []
+def _regions(measured: Measured, log_odds: LogOdds, images: Images, given: np.ndarray | None) -> list[Regions]:
+    told: list[tuple[str, str, bool | None]] = []
     pixels = []
-    for kind, row in looked_into:
+    for kind, row in rows_looked_into(measured):
         pair = measured.test.iloc[row]
         told.append((TITLES[kind], names_of(measured, row), bool(pair.label == 1)))
         pixels.append(images.pixels([pair.anchor_id, pair.other_id]))
@@ -163,7 +164,7 @@ def _regions(measured: Measured, scorer: Scorer, images: Images, given: np.ndarr
         pixels.append(given)
     if not pixels:
         return []
-    found, changes = occlusion.changes(scorer, np.stack(pixels))
+    found, changes = occlusion.changes(log_odds, np.stack(pixels))
     return [
         Regions(title, names, truth, pixels[number], float(found[number]), changes[number])
         for number, (title, names, truth) in enumerate(told)

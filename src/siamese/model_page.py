@@ -13,6 +13,7 @@ from siamese.charts import BLACK, BLUE, ORANGE, Axis, Bars, Mark, chart, nice_ti
 from siamese.errors import InputError
 from siamese.evaluate import CATALOG_COLUMNS, PAIR_COLUMNS
 from siamese.files import existing
+from siamese.log_odds import to_score
 from siamese.markup import Markup, element, join
 from siamese.measured import Measured
 from siamese.metrics import same
@@ -22,12 +23,13 @@ from siamese.params import EvaluateParams
 from siamese.remote import Place
 from siamese.report import MEANINGS, figure, figures, percent
 from siamese.scores import Images
+from siamese.search import Head
 from siamese.splits import SPLITS
 from siamese.tables import read_table
 from siamese.verifier import read_image
 
 GENERATOR = "siamese report"
-LEAST_CHANGE = 0.01  # of a score, that is drawn in the densest colour: less is noise
+LEAST_CHANGE = 0.1  # of log-odds, that is drawn in the densest colour: less is noise
 TILES = ("auc", "eer", "accuracy", "precision")
 AT_THRESHOLD = ("auc", "eer", "recall", "false_accept_rate", "precision", "accuracy")
 FLATTERED = {
@@ -76,8 +78,8 @@ def run(
     threshold = found.threshold(own_threshold)
     verifier = found.load()
     own = verifier.pixels(encoded) if encoded else None
-    weighing = np.abs(verifier.head()[0])
-    findings = find(catalog, pairs, split, verifier, weighing, images, threshold, own, params, found.weights())
+    head = Head(*verifier.head())
+    findings = find(catalog, pairs, split, verifier, head, images, threshold, own, params, found.weights())
     whole_page.write(page_file, render(findings, images, params, note))
 
 
@@ -135,7 +137,7 @@ def _pairs(found: Findings, images: Images) -> Markup:
     for kind, rows in chosen.items():
         parts.append(element("h3", titles[kind]))
         parts.append(element("div", *(_pair(measured, int(row), images) for row in rows), class_="pairs"))
-    return join(*parts, element("div", _histogram(found), class_="charts"))
+    return join(*parts, element("div", _histogram(found), class_="charts alone"))
 
 
 def _histogram(found: Findings) -> Markup:
@@ -264,9 +266,10 @@ def _which_regions(found: Findings) -> Markup:
         )
     ]
     how = (
-        "The denser the colour, the greater the change; the densest is the greatest change of that pair, which stands "
-        f"under it, or {LEAST_CHANGE:g} if that is less. A square brings edges of its own into the picture, so faint "
-        "colours mean little; and a score near 0 or 1 hardly moves, whatever is hidden."
+        "The denser the colour, the greater the change, counted in log-odds, ln(score / (1 - score)), since a score "
+        "near 0 or 1 hardly moves. The densest is the greatest change of that pair, or "
+        f"{LEAST_CHANGE:g} if that is less, so colours of two pairs don't compare; under each pair stands how far "
+        "hiding moves its score. A square brings edges of its own into the picture: faint colours mean little."
     )
     threshold = found.measured.model.threshold.threshold
     drawn = [_region(one, threshold) for one in found.regions]
@@ -281,8 +284,16 @@ def _region(one: Regions, threshold: float) -> Markup:
         element("img", src=_uri(heat.overlay(pixels, change, full)), alt="the same, coloured by what hiding changes")
         for pixels, change in zip(one.pixels, one.changes, strict=True)
     ]
-    moved = element("span", f"hiding changes it by {min(lowest, 0):+.3f} to {max(highest, 0):+.3f}")
-    told = [element("b", one.title), *_told(one.score, threshold, one.truth, one.names), moved]
+    ends = [one.log_odds + change for change in (min(lowest, 0), max(highest, 0))]
+    moved = (
+        f"with a place hidden: {to_score(ends[0]):.3f} to {to_score(ends[1]):.3f} "
+        f"(log-odds {one.log_odds:.1f}: {ends[0]:.1f} to {ends[1]:.1f})"
+    )
+    told = [
+        element("b", one.title),
+        *_told(to_score(one.log_odds), threshold, one.truth, one.names),
+        element("span", moved),
+    ]
     return element("figure", element("div", *alone, *over), element("figcaption", *told), class_="pair")
 
 

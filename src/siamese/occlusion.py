@@ -1,7 +1,7 @@
 """Which regions of two images a score hangs on: a square is hidden, here and there, and the pair scored again.
 
 Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks", section 4.2, for pairs: one image is
-hidden in part while the other stays whole. It asks the model for nothing but scores, so it holds for any network.
+hidden in part while the other stays whole. It asks for nothing but embeddings and scores, so it holds for any network.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def changes(scorer: Scorer, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How the scores of pairs hang on regions.
 
     Args:
+        scorer: gives scores from 0 to 1, or `siamese.log_odds`.
         pairs: stored pixels, uint8 [pairs, 2, height, width, channels].
 
     Returns:
