@@ -32,6 +32,6 @@ def test_there_are_never_more_than_there_are() -> None:
 
 
 def test_no_image_is_shown_twice() -> None:
-    """The ends, 0 and 1, come first; the middle, 0.5, shares image b with the pair of score 0, so 0.6 stands in."""
-    listed = pairs("ab", "bc", "de", "fg")
+    """The ends, 0 and 1, come first; the middle, 0.5, shares image d with the pair of score 1, so 0.6 stands in."""
+    listed = pairs("ab", "cd", "gh", "de")
     assert spread(listed, np.array([0, 0.5, 0.6, 1], np.float32), np.arange(4), 3).tolist() == [0, 2, 3]
