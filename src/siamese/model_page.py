@@ -243,8 +243,9 @@ def _map(found: Findings, images: Images) -> Markup:
     )
     on_map, in_all = found.own_nearest
     if on_map is not None:
+        asked = "images" if known == len(shown.image_ids) else "images of known identity"
         loss += (
-            f" The nearest other image is of the same identity for {percent(on_map)} of the images on this map, and "
+            f" The nearest other image is of the same identity for {percent(on_map)} of the {asked} on this map, and "
             f"for {percent(in_all)} of them in all {found.units:,} dimensions."
         )
     used = dict(zip(shown.image_ids, map(_uri, images.pixels(shown.image_ids)), strict=True))
