@@ -18,7 +18,7 @@ from siamese.errors import ExitCode
 
 STEPS = ["sample", "catalog", "pairs", "preprocess", "train", "evaluate"]
 COMMANDS = [
-    *STEPS, "register", "promote", "rollback", "models", "lineage", "verify", "score", "trials", "calibrate",
+    *STEPS, "register", "promote", "rollback", "models", "lineage", "verify", "score", "trials", "calibrate", "report",
     "enroll", "identify", "watch", "gallery", "serve", "drift",
     "fetch", "inspect", "summary", "metrics", "params", "changes", "sync",
 ]  # fmt: skip

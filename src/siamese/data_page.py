@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from itertools import combinations
@@ -13,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from siamese import likeness, oddities, pool, quality
+from siamese import likeness, oddities, pool, quality, whole_page
 from siamese.catalog import ROLES
 from siamese.charts import BLUE, ORANGE, Axis, Bars, Mark, chart, nice_ticks
 from siamese.errors import InputError
-from siamese.files import whole_file
 from siamese.inspect import DataReport, Survey, facts
 from siamese.looks import BYTES_WORTH_A_PROCESS, opened
 from siamese.markup import Markup, element, join
@@ -48,16 +46,10 @@ def refuse(page_file: Path, data_folder: Place, others: Iterable[Place] = ()) ->
     Raises:
         InputError: it isn't called .html, it would become part of the data, or another program's page is there.
     """
-    if page_file.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"{page_file}: a page is .html: name it so")
+    whole_page.refuse(page_file, GENERATOR)
     above = {_inode(folder) for folder in page_file.absolute().resolve().parents} - {None}
     if above & {_inode(folder) for folder in (data_folder, *others)}:
         raise InputError(f"{page_file}: would become part of the data in {data_folder}: name a file elsewhere")
-    if page_file.is_dir():
-        raise InputError(f"{page_file}: is a folder: name a file")
-    with suppress(OSError), page_file.open(encoding="utf-8", errors="replace") as file:
-        if GENERATOR not in file.read(1000):
-            raise InputError(f"{page_file}: is there, and isn't a report of this command: name another file")
 
 
 def write(page_file: Path, report: DataReport, read: Survey, odd: Oddities, params: Params) -> None:
@@ -68,8 +60,7 @@ def write(page_file: Path, report: DataReport, read: Survey, odd: Oddities, para
     """
     refuse(page_file, read.folder, read.folders)
     text = render(report, read, odd, params)
-    with whole_file(page_file) as beside:
-        beside.write_text(text, encoding="utf-8")
+    whole_page.write(page_file, text)
     say(f"wrote {page_file}")
 
 

@@ -1,4 +1,4 @@
-"""A trained model in use: `verify`, `score`, `trials`, `calibrate`."""
+"""A trained model in use: `verify`, `score`, `trials`, `calibrate`, `report`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from siamese import places
 from siamese.cli.options import AsJson, ParamsFile, Settings, answer, done, here, where
-from siamese.cli.steps import Data, Images, Model, Pairs, Threshold
+from siamese.cli.steps import Catalog, Data, Images, Model, Pairs, Threshold
 from siamese.remote import place
 from siamese.staging import staged
 
@@ -31,7 +31,7 @@ OwnThreshold = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (verify, score, trials, calibrate):
+    for command in (verify, score, trials, calibrate, report):
         app.command(rich_help_panel="A model in use")(command)
 
 
@@ -158,3 +158,49 @@ def calibrate(
         f"threshold {chosen.threshold:.4f} by {rule} from {chosen.pairs} pairs: use --threshold-file {threshold_file}"
     )
     answer(asdict(chosen), text, as_json)
+
+
+def report(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="Model folder, models:/NAME/VERSION, models:/NAME@ALIAS, or a .keras file."
+        ),
+    ] = str(places.MODEL),
+    output: Annotated[str, where("--output", "-o", help="The page, one HTML file.")] = str(places.MODEL_REPORT),
+    split: Annotated[str, typer.Option(help="Show the pairs of this split: test | validation | train.")] = "test",
+    pair: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--pair", metavar="A B", help="Two images: show which of their regions matter, too."),
+    ] = None,
+    catalog_file: Catalog = str(places.CATALOG),
+    pairs_file: Pairs = str(places.PAIRS),
+    images_folder: Images = str(places.IMAGES),
+    threshold_file: ItsThreshold = None,
+    threshold: OwnThreshold = None,
+    params_file: ParamsFile = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a page of pictures: pairs and scores, worst mistakes, ROC, a map of embeddings, which regions matter."""
+    from siamese import model_page as command
+    from siamese.params import load
+    from siamese.sample import STAND_IN
+
+    params = load(params_file, settings or [])
+    with staged() as at:
+        command.run(
+            at.model(model),
+            at.input(catalog_file),
+            at.input(pairs_file),
+            place(images_folder),
+            split,
+            (at.input(pair[0]), at.input(pair[1])) if pair else None,
+            at.output(output),
+            at.input_if_named(threshold_file),
+            threshold,
+            params.evaluate,
+            params.data.max_pixels,
+            note=STAND_IN if Path(params.data.path).resolve() == places.SAMPLE.resolve() else None,
+        )
+    done("report", as_json, page=output)
