@@ -46,7 +46,7 @@ REGIONS = {  # of the picture: rows, columns
     "validation": (slice(384, 512), slice(0, 256)),
     "test": (slice(0, 512), slice(256, 512)),
 }
-PATCHES = {"train": (600, 100), "validation": (60, 30), "test": (100, 25)}  # flawless, and of each kind of flaw
+PATCHES = {"train": (2000, 500), "validation": (60, 30), "test": (100, 25)}  # flawless, and of each kind of flaw
 COMPONENTS = (8, 32, 64)
 
 Patch = np.ndarray  # float64 [SIDE, SIDE], grey values
