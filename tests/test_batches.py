@@ -74,6 +74,14 @@ def test_images_of_unknown_identity_all_get_their_turn() -> None:
     assert seen == set(range(16))
 
 
+def test_few_images_with_a_partner_make_one_step_that_others_fill() -> None:
+    """2 targets and 20 others, batches of 8: one step of 2 and 5, the others working through in four epochs."""
+    codes = [0] * 2 + [UNKNOWN] * 20
+    plans = [rows_of(in_batch(codes, epoch)) for epoch in range(4)]
+    assert [[len(rows) for rows in plan] for plan in plans] == [[7]] * 4
+    assert {row for plan in plans for rows in plan for row in rows} == set(range(22))
+
+
 def test_pairs_of_a_batch_by_hand() -> None:
     """Images a, a, unknown, unknown: a-a is positive, a-unknown negative (4 of them), unknown-unknown has no label."""
     first, second, labels = batches.labelled_pairs(np.array([3, 3, UNKNOWN, UNKNOWN]))

@@ -40,8 +40,8 @@ def in_batch_plan(codes: np.ndarray, *, batch: int, images_per_identity: int, se
 
     An image with a partner, another of its identity, comes once an epoch: each identity's images, shuffled, are cut
     into groups of at most `images_per_identity`, which are spread evenly over the epoch. The others, of unknown
-    identity or the only one of theirs, can only be negatives: they take half of each step at most, and where there are
-    too many, successive epochs work through them in turn.
+    identity or the only one of theirs, can only be negatives: they take half of each step at most, or what one step has
+    left beside all that have a partner. Where there are too many, successive epochs work through them in turn.
 
     Args:
         codes: int [images], the identity of each image, `UNKNOWN` where it isn't known.
@@ -51,7 +51,7 @@ def in_batch_plan(codes: np.ndarray, *, batch: int, images_per_identity: int, se
     """
     partners = np.bincount(codes[codes != UNKNOWN], minlength=1)[codes] > 1
     with_partner, others = np.flatnonzero(partners & (codes != UNKNOWN)), np.flatnonzero(~partners | (codes == UNKNOWN))
-    taken = min(len(others), len(with_partner))
+    taken = min(len(others), max(len(with_partner), batch - 1 - len(with_partner)))
     grouped = _in_groups(with_partner, codes[with_partner], images_per_identity, np.random.default_rng([seed, epoch]))
     others = np.random.default_rng(seed).permutation(others)
     others = others[(np.arange(taken) + epoch * taken) % max(len(others), 1)]
