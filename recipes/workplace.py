@@ -18,6 +18,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from recipes.picture import roc
 from siamese import params
 from siamese.errors import InputError
 from siamese.files import write_json
@@ -74,6 +75,8 @@ class Workplace:
         if _modified(folder / "artifacts/history.csv") != before:
             write_json(folder / "seconds.json", {"train": round(time.monotonic() - began)})
         call("dvc", "repro", "--quiet", cwd=folder)
+        picture = roc((folder / "report.html").read_text(encoding="utf-8"))
+        (folder / "roc.svg").write_text(picture, encoding="utf-8")
         return Run(folder, data, seed, json.loads((folder / "seconds.json").read_text())["train"])
 
     def _write_params(self, folder: Path, settings: Sequence[str]) -> None:

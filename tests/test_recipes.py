@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from ruamel.yaml import YAML
@@ -103,6 +104,8 @@ def test_a_training_runs_in_its_copy_and_is_not_repeated(tmp_path: Path) -> None
     assert effective["data"]["path"] == str(data)
     assert json.loads((done.folder / "metrics.json").read_text())["test"]
     assert done.trials("trials")["comparisons"] == 2
+    drawn = ElementTree.parse(done.folder / "roc.svg").getroot()
+    assert drawn.tag == "{http://www.w3.org/2000/svg}svg" and "ROC" in drawn.attrib["aria-label"]
 
     model = done.folder / "artifacts/model/siamese.keras"
     made = model.stat().st_mtime_ns
