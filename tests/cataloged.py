@@ -23,7 +23,13 @@ def params(
     *, standardise: bool = False, per_shard: int | str = 5, runner: str = "DirectRunner", **options: Any
 ) -> PreprocessParams:
     return PreprocessParams.model_validate(
-        {"standardise": standardise, "images_per_shard": per_shard, "runner": runner, "runner_options": options}
+        {
+            "crop": 1,
+            "standardise": standardise,
+            "images_per_shard": per_shard,
+            "runner": runner,
+            "runner_options": options,
+        }
     )
 
 

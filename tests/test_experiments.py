@@ -15,6 +15,7 @@ from conftest import ROOT, Repository, changed_stages, working_folder
 
 from siamese.tracking.server import connect
 
+pytestmark = pytest.mark.slow
 PLOTS = [next(iter(plot)) for plot in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]]
 # The page's rule of the Makefile, with the environment that is there.
 SETUP = (f"VENV={sys.prefix}", "-o", f"{sys.prefix}/for-users", ".dvc/plots_page.html")

@@ -210,6 +210,7 @@ def test_what_a_worker_finds_wrong_is_the_same_one_line(
     assert {file.name for file in folder.iterdir()} == {"data", "catalog.parquet", "temporary"}
 
 
+@pytest.mark.slow
 def test_a_job_server_that_is_lost_is_told(workers: BeamServer, tmp_path: Path) -> None:
     """Killed while a worker reads an image, which here is a pipe that nobody has closed yet."""
     folder = catalog_of(tmp_path, {f"{seed}.jpg": (picture(seed), "train") for seed in range(2)})
@@ -229,6 +230,7 @@ def test_a_job_server_that_is_lost_is_told(workers: BeamServer, tmp_path: Path) 
         killer.join()
 
 
+@pytest.mark.slow
 def test_workers_without_the_library_are_told(jobs: BeamServer, tmp_path: Path) -> None:
     (tmp_path / "siamese.py").write_text("raise ModuleNotFoundError(\"No module named 'siamese'\")")
     folder = catalog_of(tmp_path, {"0.jpg": (picture(0), "train")})

@@ -159,6 +159,7 @@ def assert_one_run(folder: Path) -> None:
         assert sorted(logged) == list(zip(history.epoch, history.loss, strict=True))
 
 
+@pytest.mark.slow
 def test_training_killed_three_times_ends_as_left_alone(workspace: Path, tmp_path: Path) -> None:
     """In the second epoch, in the writing of a checkpoint and of the model. The workspace's own run, which wrote no
     checkpoint before its end, is the one left alone."""

@@ -148,6 +148,7 @@ def test_a_version_taken_back_meanwhile_is_not_promoted_again(files: Uploaded) -
 # Killed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("requests", ["POST|DELETE|PATCH", pytest.param(".", marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("work", "before", "after"), [("promote", 1, 2), pytest.param("rollback", 2, 1, marks=pytest.mark.slow)]
