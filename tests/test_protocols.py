@@ -187,17 +187,28 @@ def test_flaws_are_subtle(kind: str, pictures: dict[str, np.ndarray]) -> None:
         assert (found == found.astype(np.uint8)).all()
 
 
+@pytest.fixture
+def few_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flawless, and of each kind of flaw: 6 kinds train, 2 validate, 4 test."""
+    monkeypatch.setattr(textures, "PATCHES", {"train": (30, 5), "validation": (6, 3), "test": (8, 2)})
+
+
+@pytest.mark.usefixtures("few_patches")
 def test_patches_become_what_the_pipeline_takes(pictures: dict[str, np.ndarray], tmp_path: Path) -> None:
     """Test claims are of test patches, flawless or not, against flawless training patches of their texture."""
     textures.make(tmp_path / "made", 0, pictures)
     found = catalog.listed_only(tmp_path / "made", catalog.collect(tmp_path / "made", 10_000), PARAMS)
     made = catalog.with_splits(found, PARAMS)
     assert (made.split == made.identity.str.partition(".")[0]).all()
-    assert made.groupby("split").size().to_dict() == {"train": 3 * 1200, "validation": 3 * 120, "test": 3 * 200}
+    assert made.groupby("split").size().to_dict() == {
+        "train": 3 * (30 + 6 * 5),
+        "validation": 3 * (6 + 2 * 3),
+        "test": 3 * 16,
+    }
     table = trials.read(tmp_path / "made/protocol/trials.csv")
     claims = trials.claims_of(table)
     assert claims.groupby(["kind", "label"]).size().to_dict() == {
-        (texture, label): 100 for texture in textures.TEXTURES for label in (0, 1)
+        (texture, label): 8 for texture in textures.TEXTURES for label in (0, 1)
     }
     assert table.reference.str.startswith("train.").all() and table.reference.str.contains(".flawless/").all()
     assert table.probe.str.startswith("test.").all()
@@ -206,6 +217,7 @@ def test_patches_become_what_the_pipeline_takes(pictures: dict[str, np.ndarray],
         textures.make(tmp_path / "made", 0, pictures)
 
 
+@pytest.mark.usefixtures("few_patches")
 def test_a_seed_s_patches_are_always_the_same(pictures: dict[str, np.ndarray]) -> None:
     first, again, other = (list(textures.patches(pictures, seed)) for seed in (0, 0, 1))
     assert [path for path, _ in first] == [path for path, _ in other]
