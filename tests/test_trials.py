@@ -20,6 +20,7 @@ from siamese import cli, trials
 from siamese.errors import InputError
 from siamese.fetch.protocols import all_pairs, n_way
 from siamese.params import EvaluateParams
+from siamese.scores import Embedded
 
 PARAMS = EvaluateParams(threshold="eer", bootstrap=100, one_shot_trials=1, seed=0)
 
@@ -69,6 +70,27 @@ def test_references_of_a_claim_become_one_score(tmp_path: Path) -> None:
     assert trials.fused(scores, table.claim.to_numpy(), "best").tolist() == pytest.approx([0.9, 0.6])
     assert verified(table, scores, "best")["different"]["eer"] == 0
     assert verified(table, scores, "mean")["different"]["eer"] == 1
+
+
+class OneUnit:
+    """A model of one unit whose log-odds are 2 less the distance."""
+
+    def head(self) -> tuple[np.ndarray, float]:
+        return np.array([-1], np.float32), 2.0
+
+
+def test_a_relative_score_asks_of_each_hand_what_it_does_itself() -> None:
+    """The steady hand's references 0, 1, 2 are 1, 1, 2 apart, log-odds 1, 1, 0: mean 2/3. A forgery at 3 is 3, 2, 1
+    from them, log-odds -1, 0, 1: mean 0, so 2/3 below. The unsteady hand's 10, 14: 4 apart, log-odds -2; its own signature
+    at 17 is 7, 3 from them, -5, -1: mean -3, so 1 below; at 12: 2, 2, so 0, which is 2 above. One reference, 20, has
+    nobody beside it: log-odds 1 of a probe at 21 stay."""
+    at = {"a": 0, "b": 1, "c": 2, "f": 3, "u": 10, "v": 14, "w": 17, "x": 12, "s": 20, "t": 21}
+    claims = [("f", "abc"), ("w", "uv"), ("x", "uv"), ("t", "s")]
+    rows = [(number, probe, one, 1) for number, (probe, known) in enumerate(claims) for one in known]
+    table = pd.DataFrame(rows, columns=["claim", "probe", "reference", "label"])
+    embedded = Embedded(pd.Index(list(at)), np.array(list(at.values()), np.float32)[:, None])
+    found = trials.fused(trials.relative(OneUnit(), embedded, table), table.claim.to_numpy(), "relative")  # type: ignore[arg-type]
+    assert found.tolist() == pytest.approx([1 / (1 + np.exp(-logit)) for logit in (-2 / 3, -1, 2, 1)], abs=1e-6)
 
 
 def test_each_kind_of_impostor_has_figures_of_its_own(tmp_path: Path) -> None:
@@ -221,4 +243,4 @@ def test_the_command_tells_what_it_cannot_do(
         assert cli.run(["trials", str(listed)]) == 2
         assert "nobody/1.png: can't be read" in capsys.readouterr().err
         assert cli.run(["trials", str(listed), "--fuse", "worst"]) == 2
-        assert "--fuse worst: must be mean or best" in capsys.readouterr().err
+        assert "--fuse worst: must be one of mean, best, relative" in capsys.readouterr().err

@@ -1,9 +1,10 @@
 """Protocols of one's own: a list of comparisons, and how well a model does on it.
 
 A row of the list compares a probe with a reference. Rows of one *claim* ("this is writer 7") share the probe, and their
-scores become one, their mean or their best: that is verification with several references. Claims of one *trial* share
-the probe, too, and just one of them is right, which the highest score has to find: that is n-way recognition. A list
-without these columns is plain verification, each row a claim of its own.
+scores become one, their mean, their best or the mean beside how like the references are to each other: that is
+verification with several references. Claims of one *trial* share the probe, too, and just one of them is right, which
+the highest score has to find: that is n-way recognition. A list without these columns is plain verification, each row a
+claim of its own.
 
 Verification gives error rates, of each kind of wrong claims by itself, against right claims of that kind and of none;
 n-way recognition gives the share found.
@@ -16,6 +17,7 @@ import fcntl
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,15 +28,18 @@ from siamese import bootstrap, one_shot, references, scores
 from siamese.catalog import detect_layout
 from siamese.errors import InputError, reason_of
 from siamese.files import sha256, unwritable, whole_file
+from siamese.log_odds import LogOdds
 from siamese.measured import resampled_units
 from siamese.metrics import measure, rank
 from siamese.one_shot import OneShot
 from siamese.params import EvaluateParams
 from siamese.remote import Place
+from siamese.scores import Embedded, Scorer
+from siamese.search import Head
 from siamese.verifier import Verifier, read_image
 from siamese.weights import weights_digest
 
-Fusion = Literal["mean", "best"]
+Fusion = Literal["mean", "best", "relative"]
 
 REQUIRED = ("probe", "reference", "label")
 OPTIONAL = ("claim", "trial", "kind")
@@ -128,7 +133,8 @@ def run(
     threshold = None if "trial" in table else found.threshold(own_threshold)
     verifier = found.load()
     names = pd.Index(pd.unique(pd.concat([table.probe, table.reference])))
-    given = scored(verifier, data_folder, names, table, max_pixels)
+    embedded = Embedded(names, embeddings(verifier, data_folder, names, max_pixels))
+    given = relative(verifier, embedded, table) if fuse == "relative" else likeness(verifier, embedded, table)
     verification, recognised = measured(table, given, fuse, threshold, by_identity, params)
     result = Result(
         trials=trials_csv.name,
@@ -195,25 +201,48 @@ def claims_of(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop_duplicates("claim").sort_values("claim").reset_index(drop=True)
 
 
-def scored(verifier: Verifier, data_folder: Place, names: pd.Index, table: pd.DataFrame, max_pixels: int) -> np.ndarray:
-    """The score of each row, float32 [rows]; each image is read and embedded once.
+def embeddings(verifier: Verifier, data_folder: Place, names: pd.Index, max_pixels: int) -> np.ndarray:
+    """Of images of the data folder, by path: float32 [names, units].
 
     Raises:
         InputError: an image can't be read.
     """
-    embeddings = scores.in_batches(
+    return scores.in_batches(
         lambda part: verifier.embed_encoded([read_image(data_folder / name, max_pixels) for name in names[part]]),
         len(names),
     )
-    rows = [names.get_indexer(pd.Index(table[column])) for column in ("probe", "reference")]
-    return scores.score(verifier, scores.Embedded(names, embeddings), *rows)
+
+
+def likeness(scorer: Scorer, embedded: Embedded, table: pd.DataFrame) -> np.ndarray:
+    """The score of each row, float32 [rows]."""
+    return scores.score(scorer, embedded, *(embedded.rows(table[side]) for side in ("probe", "reference")))
+
+
+def relative(verifier: Verifier, embedded: Embedded, table: pd.DataFrame) -> np.ndarray:
+    """How like a row's images are, beside how like its claim's references are to each other: float32 [rows], log-odds.
+
+    A hand that varies much is like itself less than a steady one: what it takes to be accepted is its own. The mean of
+    the references' log-odds with each other is subtracted from the row's; where there is one reference, nothing is.
+    """
+    scorer = LogOdds(verifier, Head(*verifier.head()))
+    of_rows = likeness(scorer, embedded, table)
+    rows_of = {claim: rows.to_numpy() for claim, rows in table.groupby("claim").reference}
+    shared = list(dict.fromkeys(tuple(sorted(names)) for names in rows_of.values()))  # many claims have the same ones
+    number = {names: place for place, names in enumerate(shared)}
+    listed = [(place, *pair) for place, names in enumerate(shared) for pair in combinations(names, 2)]
+    if not listed:
+        return of_rows
+    among = pd.DataFrame(listed, columns=["claim", "probe", "reference"])
+    own = pd.Series(likeness(scorer, embedded, among)).groupby(among.claim).mean().reindex(range(len(shared))).fillna(0)
+    of_claim = {claim: own[number[tuple(sorted(names))]] for claim, names in rows_of.items()}
+    return of_rows - table.claim.map(of_claim).to_numpy(np.float32)
 
 
 def fused(given: np.ndarray, claim: np.ndarray, how: Fusion) -> np.ndarray:
-    """The score of each claim: the mean or the best of its rows' scores.
+    """The score of each claim: the mean or the best of its rows' scores; `relative`: of their mean log-odds.
 
     Args:
-        given: float [rows].
+        given: float [rows]; for `relative` log-odds.
         claim: int [rows], 0, 1, … without a gap.
 
     Returns:
@@ -223,7 +252,8 @@ def fused(given: np.ndarray, claim: np.ndarray, how: Fusion) -> np.ndarray:
         found = np.full(int(claim.max()) + 1, -np.inf)
         np.maximum.at(found, claim, given)
         return found
-    return np.bincount(claim, given) / np.bincount(claim)
+    mean = np.bincount(claim, given) / np.bincount(claim)
+    return 0.5 * (1 + np.tanh(mean / 2)) if how == "relative" else mean
 
 
 def measured(
@@ -238,7 +268,7 @@ def measured(
 
     Args:
         table: from `read`.
-        given: float [rows], the scores.
+        given: float [rows], as `fused` takes them.
         threshold: from which a claim counts as right; n-way recognition needs none.
         by_identity: whether a path's first folder is its image's identity, so that intervals resample identities.
 

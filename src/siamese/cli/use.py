@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
@@ -92,7 +92,9 @@ def trials(
     ],
     data: Data = None,
     output: Annotated[str | None, where("--output", "-o", help="JSON to write.", show_default="terminal")] = None,
-    fuse: Annotated[str, typer.Option(help="Score of a claim with several references: mean | best.")] = "mean",
+    fuse: Annotated[
+        str, typer.Option(help="A claim's score: mean of its references' | best | relative: to how like they are.")
+    ] = "mean",
     log_file: Annotated[
         Path | None, here("--log", help="Add a row to this CSV: which list was scored when, by which model.")
     ] = None,
@@ -110,8 +112,8 @@ def trials(
     from siamese.files import write_json
     from siamese.params import load
 
-    if fuse not in ("mean", "best"):
-        raise InputError(f"--fuse {fuse}: must be mean or best")
+    if fuse not in get_args(command.Fusion):
+        raise InputError(f"--fuse {fuse}: must be one of {', '.join(get_args(command.Fusion))}")
     params = load(params_file, settings or [])
     with staged() as at:
         written = at.output_if_named(output)
@@ -121,7 +123,7 @@ def trials(
             at.model(model),
             at.input_if_named(threshold_file),
             threshold,
-            "best" if fuse == "best" else "mean",
+            cast(command.Fusion, fuse),
             log_file,
             at.output_if_named(scores_file),
             params.evaluate,
