@@ -9,7 +9,7 @@ tf = backend.tensorflow()
 from siamese.augment import augmentation  # noqa: E402
 from siamese.params import AugmentationParams  # noqa: E402
 
-OFF = {"affine": 0.0, "elastic": 0.0, "flip": False, "rotations": False, "brightness": 0.0, "blur": 0.0}
+OFF = {"affine": 0.0, "elastic": 0.0, "flip": False, "rotations": False, "blend": 0.0, "brightness": 0.0, "blur": 0.0}
 SEED = np.array([1, 2], np.int32)
 
 

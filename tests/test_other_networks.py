@@ -152,6 +152,43 @@ def test_a_turn_is_a_quarter_counterclockwise_and_unknown_stays_unknown() -> Non
     assert found == [[[1, 2], [3, 4]], [[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]]]
 
 
+def test_a_blend_makes_new_identities_of_two() -> None:
+    """Images of 0 and 100 (identity 3), 200 (identity 5) and unknown: of two identities each has the other as its
+    partner. A share s of all of one identity's images: 0 and 100 become 200 s and 100 + 100 s; 200 becomes 200 - 200 t
+    or 200 - 100 t, by which of the two goes into it."""
+    pixels = np.array([0, 200, 100, 40], np.uint8)[:, None, None, None]
+    codes = np.array([3, 5, 3, UNKNOWN])
+    shares = []
+    for seed in range(200):
+        low, other, high, unknown = train.blended(pixels, codes, 0.5, np.random.default_rng(seed)).ravel().tolist()
+        assert unknown == 40
+        share = low / 200
+        assert high == pytest.approx(100 + 100 * share, abs=1)
+        assert 100 <= other <= 200
+        shares.append(share)
+    assert 0 <= min(shares) < 0.05 and 0.45 < max(shares) <= 0.5  # uniform from 0 to 0.5
+    assert np.mean(shares) == pytest.approx(0.25, abs=0.05)
+
+
+@pytest.mark.parametrize(("codes", "most"), [([3, 5, 3], 0.0), ([3, 3, 3], 0.5), ([UNKNOWN, 3, UNKNOWN], 0.5)])
+def test_nothing_is_blended_where_none_is_asked_for_or_there_is_no_partner(codes: list[int], most: float) -> None:
+    pixels = np.array([0, 200, 100], np.uint8)[:, None, None, None]
+    found = train.blended(pixels, np.array(codes), most, np.random.default_rng(0))
+    np.testing.assert_array_equal(found, pixels)
+
+
+def test_a_step_s_blend_depends_on_seed_epoch_and_number_alone(place: Path) -> None:
+    """So a training that goes on in the middle of an epoch sees what it would have seen."""
+    data = data_of(place, values("train.augmentation.blend=0.5", "train.augmentation.rotations=false"))
+    plan = data.plan(values(), 0)
+    whole = [pixels for _, pixels in data.steps(plan, 0, (0, 0))]
+    rest = [pixels for _, pixels in data.steps(plan, 1, (0, 0))]
+    for one, again in zip(whole[1:], rest, strict=True):
+        np.testing.assert_array_equal(one, again)
+    other = next(pixels for _, pixels in data.steps(plan, 0, (0, 1)))
+    assert (other != whole[0]).any()
+
+
 def test_averages_are_the_running_mean_of_the_weights_and_outlive_a_checkpoint(place: Path, tmp_path: Path) -> None:
     """After steps 1, 2, 3 the decay is (1 + t) / (10 + t): 2/11, 3/12, 4/13; the first average is the first weight."""
     wanted = values("train.epochs=1")

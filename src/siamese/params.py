@@ -99,6 +99,7 @@ class AugmentationParams(Section):
     elastic: float = Field(ge=0, le=0.2)
     flip: bool
     rotations: bool
+    blend: float = Field(ge=0, le=0.5)
     brightness: Share
     blur: float = Field(ge=0, le=5)
 
@@ -129,9 +130,10 @@ class TrainParams(Section):
         return self
 
     @model_validator(mode="after")
-    def _listed_pairs_turn_no_image(self) -> Self:
-        if self.pairing == "listed" and self.augmentation.rotations:
-            raise ValueError("augmentation.rotations makes identities of its own, which pairing listed doesn't know")
+    def _listed_pairs_know_their_identities(self) -> Self:
+        for name in ("rotations", "blend"):
+            if self.pairing == "listed" and getattr(self.augmentation, name):
+                raise ValueError(f"augmentation.{name} makes identities of its own, which pairing listed doesn't know")
         return self
 
 

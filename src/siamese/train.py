@@ -147,6 +147,7 @@ class Data:
 
     `codes`: int [training images], identity codes. `train_rows`: int64 [training images], their rows in `images`.
     `turns`: int [training images], by how many quarters of a turn each is rotated.
+    `blend`: largest share of another identity's images in those of one, see `blended`.
     `train_pairs`: first and second, int [pairs], positions among the training images, and label, int8 [pairs]; empty
     unless `train.pairing` is listed. `validation_ids` and `validation_pairs`: likewise for the images that the
     validation pairs name.
@@ -156,6 +157,7 @@ class Data:
     codes: np.ndarray
     train_rows: np.ndarray
     turns: np.ndarray
+    blend: float
     train_pairs: Pairs
     validation_ids: np.ndarray
     validation_pairs: Pairs
@@ -172,11 +174,18 @@ class Data:
             epoch=epoch,
         )
 
-    def steps(self, plan: Plan, first: int) -> Iterator[tuple[Step, np.ndarray]]:
-        """The steps of an epoch from number `first` on, with the pixels of each: uint8 [images, *image_shape]."""
+    def steps(self, plan: Plan, first: int, seeds: Sequence[int]) -> Iterator[tuple[Step, np.ndarray]]:
+        """The steps of an epoch from number `first` on, with the pixels of each: uint8 [images, *image_shape].
+
+        Args:
+            seeds: of the epoch; what is drawn for a step depends on these and its number.
+        """
         steps, ahead = tee(map(plan.step, range(first, plan.steps)))
         batches = self.images.batches(self.train_rows[step.rows] for step in ahead)
-        return ((step, turned(pixels, self.turns[step.rows])) for step, pixels in zip(steps, batches, strict=True))
+        for number, (step, pixels) in enumerate(zip(steps, batches, strict=True), start=first):
+            pixels = turned(pixels, self.turns[step.rows])
+            rng = np.random.default_rng([*seeds, number])
+            yield step, blended(pixels, self.codes[step.rows], self.blend, rng)
 
     def summary(self) -> str:
         known = self.codes[self.codes != UNKNOWN]
@@ -213,6 +222,7 @@ def read_data(catalog_file: Path, pairs_file: Path, images: StoredImages, params
         codes,
         rows,
         turns,
+        params.augmentation.blend,
         pairs_of("train", pd.Index(catalog.image_id)),
         validation_ids.to_numpy(),
         pairs_of("validation", validation_ids),
@@ -240,6 +250,37 @@ def turned(pixels: np.ndarray, turns: np.ndarray) -> np.ndarray:
             chosen = turns == quarters
             pixels[chosen] = np.rot90(pixels[chosen], quarters, axes=(1, 2))
     return pixels
+
+
+def blended(pixels: np.ndarray, codes: np.ndarray, most: float, rng: np.random.Generator) -> np.ndarray:
+    """A step's images with new identities, each between two of the step's: what sets people apart is learned from more
+    people than there are. (Zhang et al. 2018, mixup, blends any two images, and their labels.)
+
+    Each identity has another as its partner and a share, drawn uniformly up to `most`; into each of its images goes one
+    of the partner's, by that share. Images of unknown identity stay as they are.
+
+    Args:
+        pixels: uint8 [images, *image_shape].
+        codes: int [images], identities.
+        most: largest share; 0: none is blended.
+
+    Returns:
+        uint8 [images, *image_shape].
+    """
+    identities, own = np.unique(codes, return_inverse=True)
+    known = np.flatnonzero(identities != UNKNOWN)
+    if not most or len(known) < 2:
+        return pixels
+    partners, shares = np.arange(len(identities)), np.zeros(len(identities))
+    partners[known] = np.roll(known, rng.integers(1, len(known)))
+    shares[known] = rng.uniform(0, most, len(known))
+    members = np.split(np.argsort(own, kind="stable"), np.cumsum(np.bincount(own))[:-1])
+    found = np.arange(len(codes))
+    for identity, partner in enumerate(partners):
+        mine, theirs = members[identity], rng.permutation(members[partner])
+        found[mine] = np.resize(theirs, len(mine)) if partner != identity else mine
+    share = shares[own][:, None, None, None]
+    return np.rint((1 - share) * pixels + share * pixels[found]).astype(np.uint8)
 
 
 def train(
@@ -279,7 +320,8 @@ def train_epoch(training: Training, data: Data, after_step: Callable[[], None]) 
     plan = data.plan(params, state.epoch)
     images = 0
     first, label = state.step, f"epoch {state.epoch + 1}"
-    for number, (step, pixels) in enumerate(track(data.steps(plan, first), label, plan.steps - first), first):
+    steps = data.steps(plan, first, (params.seed, state.epoch))
+    for number, (step, pixels) in enumerate(track(steps, label, plan.steps - first), first):
         if len(step.rows) < training.replicas.fewest_images:
             raise InputError(
                 f"train: a step of {len(step.rows)} images is too small for {training.replicas.count} devices: "
