@@ -105,13 +105,13 @@ def test_a_copy_becomes_identity_folders(packing: str, tmp_path: Path, stand_in:
 
 
 def test_the_pipeline_takes_its_splits(tmp_path: Path, stand_in: None) -> None:
-    """24 people train, 6 validate, s31 to s40 test; what lies in `protocol` is no image and no identity."""
+    """27 people train, 3 validate, s31 to s40 test; what lies in `protocol` is no image and no identity."""
     fetch.run("orl", [as_zip(tmp_path / "orl.zip", faces("png"))], tmp_path / "faces", tmp_path)
     params = load(packaged_file(), ["catalog.splits=protocol/splits-s31-s40.csv"])
     outputs = tmp_path / "catalog.parquet", tmp_path / "rejected.csv"
     catalog.run(tmp_path / "faces", *outputs, params.catalog, params.data.max_pixels)
     identities = pd.read_parquet(outputs[0]).groupby("split").identity.unique()
-    assert {split: len(found) for split, found in identities.items()} == {"train": 24, "validation": 6, "test": 10}
+    assert {split: len(found) for split, found in identities.items()} == {"train": 27, "validation": 3, "test": 10}
     assert set(identities["test"]) == {f"s{number}" for number in range(31, 41)}
     assert pd.read_csv(outputs[1]).path.str.startswith("protocol/").all()
 
@@ -308,7 +308,7 @@ def test_archives_are_read_in_place(tmp_path: Path) -> None:
 
 
 def test_orl_s_people_test_in_one_place_only() -> None:
-    """Six splits: 10 test, 6 validate, 24 train, nobody twice; 100 test images have 4,950 pairs, 10 x 45 of them
+    """Six splits: 10 test, 3 validate, 27 train, nobody twice; 100 test images have 4,950 pairs, 10 x 45 of them
     positive, all among the test people."""
     tables = orl.protocol(faces("png"), {})
     assert len(tables) == 12
@@ -317,7 +317,7 @@ def test_orl_s_people_test_in_one_place_only() -> None:
     for name in names:
         split = tables[f"splits-{name}"]
         assert split.identity.is_unique and len(split) == 40
-        assert split.split.value_counts().to_dict() == {"train": 24, "validation": 6, "test": 10}
+        assert split.split.value_counts().to_dict() == {"train": 27, "validation": 3, "test": 10}
         pairs = tables[f"trials-{name}"]
         assert (len(pairs), pairs.label.sum()) == (4950, 450)
         people = set(split.identity[split.split == "test"])

@@ -1,4 +1,4 @@
-"""Faces, 40 people: 24 train, 6 validate, all pairs of the 10 others test; by six splits of the people."""
+"""Faces, 40 people: 27 train, 3 validate, all pairs of the 10 others test; by six splits of the people."""
 
 from statistics import mean, stdev
 

@@ -14,7 +14,7 @@ from siamese.fetch.data_set import DataSet, pixels_mark
 from siamese.fetch.download import Address
 from siamese.fetch.protocols import all_pairs, by_owner, drawn, natural, splits
 
-TESTED, VALIDATING = 10, 6  # people
+TESTED, VALIDATING = 10, 3  # people
 RANDOM = 5  # splits
 LAST_TEN = [f"s{number}" for number in range(31, 41)]
 
