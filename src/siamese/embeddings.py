@@ -51,6 +51,26 @@ def residual(policy: str) -> keras.Model:
     return keras.Model(image, _units(x, sizes.units, policy), name="embedding")
 
 
+def pooled(policy: str) -> keras.Model:
+    """Three residual blocks behind a strided convolution, the global maximum of each feature, and a dense layer of
+    sigmoid units: what is anywhere in the picture, wherever it is. For surfaces, where place means nothing.
+
+    Args:
+        policy: Keras's dtype policy of the arithmetic; the result is float32 always.
+    """
+    sizes = SIZES["pooled"]
+    image = keras.Input(sizes.image, name="image")
+    x = _normalised(image, 32, 5, 2, policy, "first")
+    x = layers.Activation("relu", dtype=policy, name="first_relu")(x)
+    for number, filters in enumerate((32, 64, 128)):
+        x = _residual_block(x, filters, 2 if number else 1, policy, f"block_{number}")
+    x = layers.GlobalMaxPooling2D(dtype=policy, name="maximum")(x)
+    return keras.Model(image, _units(x, sizes.units, policy), name="embedding")
+
+
+NETWORKS = {"convolutional": convolutional, "residual": residual, "pooled": pooled}
+
+
 def _residual_block(x: Any, filters: int, stride: int, policy: str, name: str) -> Any:
     inner = _normalised(x, filters, 3, stride, policy, f"{name}_a")
     inner = layers.Activation("relu", dtype=policy, name=f"{name}_a_relu")(inner)

@@ -31,7 +31,7 @@ def build(network: str, *, precision: str = "float32", seed: int | None = None) 
     """A network by its name in params.yaml, with fresh weights.
 
     Args:
-        network: `specification`, `convolutional` or `residual`.
+        network: `specification`, `convolutional`, `residual` or `pooled`.
         precision: dtype of the arithmetic inside the embedding; weights, embeddings and scores are float32 always.
         seed: of the initial weights; None: another each time.
 
@@ -43,7 +43,7 @@ def build(network: str, *, precision: str = "float32", seed: int | None = None) 
         keras.utils.set_random_seed(seed)
     if network == "specification":
         return twins(specification_embedding(_policy(precision)))
-    embed = {"convolutional": embeddings.convolutional, "residual": embeddings.residual}[network](_policy(precision))
+    embed = embeddings.NETWORKS[network](_policy(precision))
     # From the start, the farther apart two embeddings are, the lower their score.
     return twins(embed, keras.initializers.Constant(-8 / SIZES[network].units ** 0.5))
 
@@ -100,7 +100,8 @@ def parts(model: keras.Model) -> tuple[keras.Model, L1Distance, layers.Dense]:
 def trunk_and_units(embedding: keras.Model) -> tuple[keras.Model, layers.Dense]:
     """An embedding network in two: images to features, float32 or less precise [batch, features], and its last layer,
     features to embeddings."""
-    return keras.Model(embedding.input, embedding.get_layer("flatten").output), embedding.get_layer("dense")
+    dense = embedding.get_layer("dense")
+    return keras.Model(embedding.input, dense.input), dense
 
 
 def _policy(precision: str) -> str:

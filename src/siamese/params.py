@@ -77,7 +77,7 @@ class PreprocessParams(Section):
 class ModelParams(Section):
     """Section `model`."""
 
-    network: Literal["specification", "convolutional", "residual"]
+    network: Literal["specification", "convolutional", "residual", "pooled"]
     views: Literal["one", "mirrored", "moved"]
     initial_weights: str
 

@@ -20,4 +20,5 @@ SIZES = {
     "specification": Sizes(IMAGE_SHAPE, EMBEDDING_UNITS),
     "convolutional": Sizes((48, 48, 1), 512),
     "residual": Sizes((64, 64, 1), 512),
+    "pooled": Sizes((64, 64, 1), 512),
 }
