@@ -81,9 +81,9 @@ class OneUnit:
 
 def test_a_relative_score_asks_of_each_hand_what_it_does_itself() -> None:
     """The steady hand's references 0, 1, 2 are 1, 1, 2 apart, log-odds 1, 1, 0: mean 2/3. A forgery at 3 is 3, 2, 1
-    from them, log-odds -1, 0, 1: mean 0, so 2/3 below. The unsteady hand's 10, 14: 4 apart, log-odds -2; its own signature
-    at 17 is 7, 3 from them, -5, -1: mean -3, so 1 below; at 12: 2, 2, so 0, which is 2 above. One reference, 20, has
-    nobody beside it: log-odds 1 of a probe at 21 stay."""
+    from them, log-odds -1, 0, 1: mean 0, so 2/3 below. The unsteady hand's 10, 14: 4 apart, log-odds -2; its own
+    signature at 17 is 7, 3 from them, -5, -1: mean -3, so 1 below; at 12: 2, 2, so 0, which is 2 above. One reference,
+    20, has nobody beside it: log-odds 1 of a probe at 21 stay."""
     at = {"a": 0, "b": 1, "c": 2, "f": 3, "u": 10, "v": 14, "w": 17, "x": 12, "s": 20, "t": 21}
     claims = [("f", "abc"), ("w", "uv"), ("x", "uv"), ("t", "s")]
     rows = [(number, probe, one, 1) for number, (probe, known) in enumerate(claims) for one in known]

@@ -5,12 +5,11 @@
     siamese trials data/textures-0/protocol/trials.csv --data data/textures-0 --fuse best     # with a trained model
     python -m benchmarks.recognition.textures peers data/textures-0
 
-Brick, grass and gravel of scikit-image, 512 x 512 grey. The left half trains (its upper two thirds) and validates, the
-right half tests; no pixel is in two splits. A flaw changes 1 to 4 % of a patch of 128 x 128, in validation and test
+Brick, grass and gravel of scikit-image, 512 x 512 grey. The left half trains (its upper three quarters) and validates,
+the right half tests; no pixel is in two splits. A flaw changes 1 to 4 % of a patch of 64 x 64, in validation and test
 nowhere by more than one local standard deviation (of the 33 x 33 pixels around), and each split has kinds of flaws that
 no other has. Flaws to train on are coarser, so that there is something to begin with: up to three deviations, up to
-four of a kind in a patch. A folder is an identity: a split's flawless patches of a texture, or those with one kind of
-flaw.
+four of a kind in a patch. A split's flawless patches of a texture are one identity; each with a flaw is one by itself.
 
 A claim, "this is flawless brick", compares a test patch with 20 flawless training patches of that texture.
 """
@@ -37,7 +36,7 @@ from siamese.files import whole_folder
 from siamese.sample import refuse_used
 
 TEXTURES = ("brick", "grass", "gravel")
-SIDE = 128  # of a patch, pixels
+SIDE = 64  # of a patch, pixels
 AREA = (0.01, 0.04)  # of a patch that a flaw changes
 WINDOW = 33  # pixels: what is local
 SUBTLE = (0.8, 1.0)  # how much a flaw changes, local standard deviations
@@ -46,8 +45,8 @@ MOST_FLAWS = 4  # in a patch to train on
 REFERENCES = 20
 FLAWLESS = "flawless"
 REGIONS = {  # of the picture: rows, columns
-    "train": (slice(0, 336), slice(0, 256)),
-    "validation": (slice(336, 512), slice(0, 256)),
+    "train": (slice(0, 384), slice(0, 256)),
+    "validation": (slice(384, 512), slice(0, 256)),
     "test": (slice(0, 512), slice(256, 512)),
 }
 PATCHES = {"train": (2000, 250), "validation": (100, 25), "test": (100, 25)}  # flawless, and of each kind of flaw
@@ -124,17 +123,17 @@ def make(folder: Path, seed: int, textures: dict[str, np.ndarray]) -> None:
 
 
 def patches(textures: dict[str, np.ndarray], seed: int) -> Iterator[tuple[str, Patch]]:
-    """Every patch by path, `<split>.<texture>.<kind of flaw>/000.png`."""
+    """Every patch by path, `<split>.<texture>.flawless/000.png` or `<split>.<texture>.<kind of flaw>-000/0.png`."""
     for texture, picture in textures.items():
         for number, (split, region) in enumerate(REGIONS.items()):
             for kind, flaw in {FLAWLESS: None, **{one.__name__: one for one in FLAWS[split]}}.items():
                 rng = np.random.default_rng([seed, TEXTURES.index(texture), number, *kind.encode()])
                 cuts = patches_of(picture[region], PATCHES[split][0 if flaw is None else 1], rng)
                 for place, patch in enumerate(cuts):
-                    yield (
-                        f"{split}.{texture}.{kind}/{place:03}.png",
-                        patch if flaw is None else flawed(patch, flaw, rng, coarse=split == "train"),
-                    )
+                    if flaw is None:
+                        yield f"{split}.{texture}.{kind}/{place:03}.png", patch
+                    else:
+                        yield f"{split}.{texture}.{kind}-{place:03}/0.png", flawed(patch, flaw, rng, split == "train")
 
 
 def patches_of(region: np.ndarray, count: int, rng: np.random.Generator) -> list[Patch]:
@@ -173,7 +172,7 @@ def _with_one(patch: Patch, flaw: Flaw, rng: np.random.Generator, strength: tupl
 def ellipse(rng: np.random.Generator) -> np.ndarray:
     """Where an ellipse lies, bool [SIDE, SIDE]: anywhere, of any direction, up to 2.5 times as long as wide."""
     area, ratio = rng.uniform(*AREA) * SIDE**2, rng.uniform(1, 2.5)
-    long, across = _turned(rng, margin=20)
+    long, across = _turned(rng, margin=10)
     half = np.sqrt(area / np.pi)
     return (long / (half * np.sqrt(ratio))) ** 2 + (across / (half / np.sqrt(ratio))) ** 2 <= 1
 
@@ -202,29 +201,29 @@ def spot(patch: Patch, rng: np.random.Generator) -> np.ndarray:
 
 def haze(patch: Patch, rng: np.random.Generator) -> np.ndarray:
     """A spot without an edge."""
-    along, across = _turned(rng, margin=24)
-    height = np.exp(-(along**2 + across**2 * rng.uniform(1, 3)) / (2 * rng.uniform(6, 10) ** 2))
+    along, across = _turned(rng, margin=12)
+    height = np.exp(-(along**2 + across**2 * rng.uniform(1, 3)) / (2 * rng.uniform(3, 5) ** 2))
     return np.where(height > 0.25, height, 0) * _sign(rng)
 
 
 def line(patch: Patch, rng: np.random.Generator) -> np.ndarray:
-    """A scratch, 4 to 6 pixels wide."""
-    along, across = _turned(rng, margin=40)
-    return ((np.abs(along) < rng.uniform(24, 50)) & (np.abs(across) < rng.uniform(2, 3))) * float(_sign(rng))
+    """A scratch, 2 to 3 pixels wide."""
+    along, across = _turned(rng, margin=20)
+    return ((np.abs(along) < rng.uniform(12, 25)) & (np.abs(across) < rng.uniform(1, 1.5))) * float(_sign(rng))
 
 
 def dash(patch: Patch, rng: np.random.Generator) -> np.ndarray:
     """A scratch with gaps."""
-    along, across = _turned(rng, margin=40)
-    touches = np.sin(2 * np.pi * along / rng.uniform(12, 24)) > 0
-    found = (np.abs(along) < rng.uniform(30, 56)) & (np.abs(across) < rng.uniform(2, 3.2)) & touches
+    along, across = _turned(rng, margin=20)
+    touches = np.sin(2 * np.pi * along / rng.uniform(6, 12)) > 0
+    found = (np.abs(along) < rng.uniform(15, 28)) & (np.abs(across) < rng.uniform(1, 1.6)) & touches
     return found * float(_sign(rng))
 
 
 def hook(patch: Patch, rng: np.random.Generator) -> np.ndarray:
     """Two short scratches that end in one place."""
-    along, across = _turned(rng, margin=28)
-    length, half = rng.uniform(16, 28), rng.uniform(2, 3.2)
+    along, across = _turned(rng, margin=14)
+    length, half = rng.uniform(8, 14), rng.uniform(1, 1.6)
     one = (np.abs(along) < half) & (across > -half) & (across < length)
     other = (np.abs(across) < half) & (along > -half) & (along < length)
     return (one | other) * float(_sign(rng))
@@ -232,15 +231,15 @@ def hook(patch: Patch, rng: np.random.Generator) -> np.ndarray:
 
 def bar(patch: Patch, rng: np.random.Generator) -> np.ndarray:
     """A lighter or darker rectangle."""
-    along, across = _turned(rng, margin=24)
-    return ((np.abs(along) < rng.uniform(12, 22)) & (np.abs(across) < rng.uniform(4, 8))) * float(_sign(rng))
+    along, across = _turned(rng, margin=12)
+    return ((np.abs(along) < rng.uniform(6, 11)) & (np.abs(across) < rng.uniform(2, 4))) * float(_sign(rng))
 
 
 def wedge(patch: Patch, rng: np.random.Generator) -> np.ndarray:
     """A lighter or darker triangle."""
-    along, across = _turned(rng, margin=28)
+    along, across = _turned(rng, margin=14)
     slope = rng.uniform(0.25, 0.6)
-    return ((along > 0) & (along < rng.uniform(16, 32)) & (np.abs(across) < along * slope)) * float(_sign(rng))
+    return ((along > 0) & (along < rng.uniform(8, 16)) & (np.abs(across) < along * slope)) * float(_sign(rng))
 
 
 def grain(patch: Patch, rng: np.random.Generator) -> np.ndarray:
@@ -250,7 +249,7 @@ def grain(patch: Patch, rng: np.random.Generator) -> np.ndarray:
 
 def mottle(patch: Patch, rng: np.random.Generator) -> np.ndarray:
     """Smooth noise."""
-    noise = ndimage.gaussian_filter(rng.normal(size=patch.shape), rng.uniform(2.4, 6))
+    noise = ndimage.gaussian_filter(rng.normal(size=patch.shape), rng.uniform(1.2, 3))
     return ellipse(rng) * noise / noise.std()
 
 
@@ -261,18 +260,18 @@ def fade(patch: Patch, rng: np.random.Generator) -> np.ndarray:
 
 def glint(patch: Patch, rng: np.random.Generator) -> np.ndarray:
     """Sharper."""
-    return _deviations(patch, patch + 2.5 * (patch - ndimage.gaussian_filter(patch, 3, mode="reflect")), ellipse(rng))
+    return _deviations(patch, patch + 2.5 * (patch - ndimage.gaussian_filter(patch, 1.5, mode="reflect")), ellipse(rng))
 
 
 def mosaic(patch: Patch, rng: np.random.Generator) -> np.ndarray:
     """Of larger pixels."""
-    size = int(rng.integers(6, 11))
+    size = int(rng.integers(3, 6))
     return _deviations(patch, np.kron(patch[::size, ::size], np.ones((size, size)))[:SIDE, :SIDE], ellipse(rng))
 
 
 def shift(patch: Patch, rng: np.random.Generator) -> np.ndarray:
     """The texture itself, out of place."""
-    by = rng.choice([-1, 1], 2) * rng.integers(8, 17, 2)
+    by = rng.choice([-1, 1], 2) * rng.integers(4, 9, 2)
     return _deviations(patch, np.roll(patch, by, axis=(0, 1)), ellipse(rng))
 
 
@@ -283,59 +282,59 @@ def mirror(patch: Patch, rng: np.random.Generator) -> np.ndarray:
 
 def cross(patch: Patch, rng: np.random.Generator) -> np.ndarray:
     """Two short scratches across each other."""
-    along, across = _turned(rng, margin=28)
-    half, width = rng.uniform(14, 24), rng.uniform(2, 3)
+    along, across = _turned(rng, margin=14)
+    half, width = rng.uniform(7, 12), rng.uniform(1, 1.5)
     one, other = (np.abs(along) < half) & (np.abs(across) < width), (np.abs(across) < half) & (np.abs(along) < width)
     return (one | other) * float(_sign(rng))
 
 
 def blur(patch: Patch, rng: np.random.Generator) -> np.ndarray:
     """Out of focus."""
-    return _deviations(patch, ndimage.gaussian_filter(patch, 4, mode="reflect"), ellipse(rng))
+    return _deviations(patch, ndimage.gaussian_filter(patch, 2, mode="reflect"), ellipse(rng))
 
 
 def dots(patch: Patch, rng: np.random.Generator) -> np.ndarray:
     """Pinholes."""
-    places = rng.uniform(8, SIDE - 8, (int(rng.integers(4, 12)), 2))
+    places = rng.uniform(4, SIDE - 4, (int(rng.integers(4, 12)), 2))
     apart = np.hypot(_ROWS - places[:, :1, None], _COLUMNS - places[:, 1:, None])
-    return (apart < rng.uniform(2, 4.4)).any(axis=0) * float(_sign(rng))
+    return (apart < rng.uniform(1, 2.2)).any(axis=0) * float(_sign(rng))
 
 
 def step(patch: Patch, rng: np.random.Generator) -> np.ndarray:
     """Lighter beside darker."""
-    along, across = _turned(rng, margin=24)
-    return ((np.abs(along) < rng.uniform(12, 22)) & (np.abs(across) < rng.uniform(4, 8))) * np.sign(across)
+    along, across = _turned(rng, margin=12)
+    return ((np.abs(along) < rng.uniform(6, 11)) & (np.abs(across) < rng.uniform(2, 4))) * np.sign(across)
 
 
 def ring(patch: Patch, rng: np.random.Generator) -> np.ndarray:
     """The edge of a dried drop."""
-    along, across = _turned(rng, margin=28)
-    return (np.abs(np.hypot(along, across) - rng.uniform(8, 18)) < rng.uniform(2, 3)) * float(_sign(rng))
+    along, across = _turned(rng, margin=14)
+    return (np.abs(np.hypot(along, across) - rng.uniform(4, 9)) < rng.uniform(1, 1.5)) * float(_sign(rng))
 
 
 def ramp(patch: Patch, rng: np.random.Generator) -> np.ndarray:
     """From lighter to darker across, as a dent under side light."""
-    along, across = _turned(rng, margin=24)
+    along, across = _turned(rng, margin=12)
     half = np.sqrt(rng.uniform(*AREA)) * SIDE / 2
     return np.where((np.abs(along) < half) & (np.abs(across) < half), along / half, 0)
 
 
 def stripes(patch: Patch, rng: np.random.Generator) -> np.ndarray:
     """A fine comb."""
-    along, across = _turned(rng, margin=24)
+    along, across = _turned(rng, margin=12)
     half = np.sqrt(rng.uniform(*AREA)) * SIDE / 2
-    comb = np.sign(np.sin(2 * np.pi * along / rng.uniform(7, 12)))
+    comb = np.sign(np.sin(2 * np.pi * along / rng.uniform(3.5, 6)))
     return np.where((np.abs(along) < half) & (np.abs(across) < half), comb, 0)
 
 
 def crack(patch: Patch, rng: np.random.Generator) -> np.ndarray:
     """A line that wanders."""
-    at, angle = rng.uniform(32, SIDE - 32, 2), rng.uniform(0, 2 * np.pi)
+    at, angle = rng.uniform(16, SIDE - 16, 2), rng.uniform(0, 2 * np.pi)
     found = np.zeros(patch.shape, bool)
     for _ in range(int(rng.integers(25, 50))):
-        found |= np.hypot(_ROWS - at[0], _COLUMNS - at[1]) < 2.4
+        found |= np.hypot(_ROWS - at[0], _COLUMNS - at[1]) < 1.2
         angle += rng.normal(0, 0.5)
-        at += [2 * np.sin(angle), 2 * np.cos(angle)]
+        at += [np.sin(angle), np.cos(angle)]
     return found * float(_sign(rng))
 
 

@@ -183,9 +183,8 @@ class Data:
         steps, ahead = tee(map(plan.step, range(first, plan.steps)))
         batches = self.images.batches(self.train_rows[step.rows] for step in ahead)
         for number, (step, pixels) in enumerate(zip(steps, batches, strict=True), start=first):
-            pixels = turned(pixels, self.turns[step.rows])
-            rng = np.random.default_rng([*seeds, number])
-            yield step, blended(pixels, self.codes[step.rows], self.blend, rng)
+            drawn = np.random.default_rng([*seeds, number])
+            yield step, blended(turned(pixels, self.turns[step.rows]), self.codes[step.rows], self.blend, drawn)
 
     def summary(self) -> str:
         known = self.codes[self.codes != UNKNOWN]
