@@ -299,6 +299,11 @@ class TestPlatt:
         slope, intercept = platt.line(labels, 4 * true + 10)
         assert (slope, intercept) == (pytest.approx(1 / 4, rel=0.05), pytest.approx(-10 / 4, rel=0.05))
 
+    def test_pairs_told_apart_without_an_error_leave_scores_with_an_order(self) -> None:
+        """Two positives at 1, two negatives at -1: targets 3/4 and 1/4, so log-odds of ln 3 and -ln 3 there."""
+        slope, intercept = platt.line(np.array([1, 1, 0, 0]), np.array([1.0, 1, -1, -1]))
+        assert (slope, intercept) == (pytest.approx(np.log(3), rel=1e-3), pytest.approx(0, abs=1e-3))
+
     def test_order_is_never_turned_round(self) -> None:
         labels = np.array([1, 1, 0, 0])
         assert platt.line(labels, np.array([-3.0, -2, 2, 3])) == (1.0, 0.0)

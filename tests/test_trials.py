@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -33,13 +34,14 @@ def written(folder: Path, rows: Sequence[Sequence[object]]) -> Path:
 
 
 def verified(
-    table: pd.DataFrame, scores: Sequence[float], fuse: trials.Fusion = "mean", threshold: float = 0.5
+    table: pd.DataFrame, scores: Sequence[float], fuse: Literal["mean", "best"] = "mean", threshold: float = 0.5
 ) -> dict:
-    return trials.measured(table, np.array(scores), fuse, threshold, True, PARAMS)[0]
+    claimed = trials.fused(np.array(scores), table.claim.to_numpy(), fuse)
+    return trials.measured(table, claimed, threshold, True, PARAMS)[0]
 
 
 def recognised(table: pd.DataFrame, scores: np.ndarray) -> float:
-    found = trials.measured(table, scores, "mean", None, True, PARAMS)[1]
+    found = trials.measured(table, scores, None, True, PARAMS)[1]
     assert found is not None
     return found.accuracy
 
@@ -78,19 +80,43 @@ class OneUnit:
     def head(self) -> tuple[np.ndarray, float]:
         return np.array([-1], np.float32), 2.0
 
+    def score(self, anchors: np.ndarray, others: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(np.abs(anchors - others)[:, 0] - 2))
+
+
+def at_places(places: dict[str, float]) -> Embedded:
+    """Images of one unit."""
+    return Embedded(pd.Index(list(places)), np.array(list(places.values()), np.float32)[:, None])
+
+
+def probability(log_odds: Sequence[float]) -> Any:
+    return pytest.approx([1 / (1 + np.exp(-one)) for one in log_odds], abs=1e-6)
+
 
 def test_a_relative_score_asks_of_each_hand_what_it_does_itself() -> None:
     """The steady hand's references 0, 1, 2 are 1, 1, 2 apart, log-odds 1, 1, 0: mean 2/3. A forgery at 3 is 3, 2, 1
     from them, log-odds -1, 0, 1: mean 0, so 2/3 below. The unsteady hand's 10, 14: 4 apart, log-odds -2; its own
     signature at 17 is 7, 3 from them, -5, -1: mean -3, so 1 below; at 12: 2, 2, so 0, which is 2 above. One reference,
     20, has nobody beside it: log-odds 1 of a probe at 21 stay."""
-    at = {"a": 0, "b": 1, "c": 2, "f": 3, "u": 10, "v": 14, "w": 17, "x": 12, "s": 20, "t": 21}
+    embedded = at_places({"a": 0, "b": 1, "c": 2, "f": 3, "u": 10, "v": 14, "w": 17, "x": 12, "s": 20, "t": 21})
     claims = [("f", "abc"), ("w", "uv"), ("x", "uv"), ("t", "s")]
-    rows = [(number, probe, one, 1) for number, (probe, known) in enumerate(claims) for one in known]
-    table = pd.DataFrame(rows, columns=["claim", "probe", "reference", "label"])
-    embedded = Embedded(pd.Index(list(at)), np.array(list(at.values()), np.float32)[:, None])
-    found = trials.fused(trials.relative(OneUnit(), embedded, table), table.claim.to_numpy(), "relative")  # type: ignore[arg-type]
-    assert found.tolist() == pytest.approx([1 / (1 + np.exp(-logit)) for logit in (-2 / 3, -1, 2, 1)], abs=1e-6)
+    rows = [(number, probe, one) for number, (probe, known) in enumerate(claims) for one in known]
+    table = pd.DataFrame(rows, columns=["claim", "probe", "reference"])
+    found = trials.claim_scores(OneUnit(), embedded, table, "relative", None)  # type: ignore[arg-type]
+    assert found.tolist() == probability([-2 / 3, -1, 2, 1])
+
+
+def test_a_cohort_lowers_those_who_are_like_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held against the nearest two of a cohort at 0, 1, 8: an image at 0 is 0 and 1 apart, log-odds 2 and 1, mean 1.5;
+    at 2: 2 and 1, so 0.5; at 20: 12 and 19, so -13.5; at 22: 14 and 21, so -15.5. The pairs 0, 2 and 20, 22 are both
+    2 apart, log-odds 0; less half of each image's they are -1 and 14.5."""
+    monkeypatch.setattr(trials, "NEAREST", 2)
+    embedded = at_places({"a": 0, "b": 2, "y": 20, "z": 22})
+    table = pd.DataFrame({"claim": [0, 1], "probe": ["a", "y"], "reference": ["b", "z"]})
+    cohort = np.array([[0], [1], [8]], np.float32)
+    alone, beside = (trials.claim_scores(OneUnit(), embedded, table, "mean", one) for one in (None, cohort))  # type: ignore[arg-type]
+    assert alone.tolist() == pytest.approx([0.5, 0.5])
+    assert beside.tolist() == probability([-1, 14.5])
 
 
 def test_each_kind_of_impostor_has_figures_of_its_own(tmp_path: Path) -> None:
@@ -200,7 +226,7 @@ def test_the_command_measures_what_the_pairs_step_measured(
     assert logged.figures.tolist() == [f"eer of different {measured['eer']:.4f}"] * 2
 
 
-RESULT = trials.Result("list.csv", "ab", "cd", "mean", 0.5, 2, 1, {"different": {"eer": 0.25}}, None)
+RESULT = trials.Result("list.csv", "ab", "cd", "mean", None, 0.5, 2, 1, {"different": {"eer": 0.25}}, None)
 
 
 def test_of_many_looks_at_once_each_is_noted(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ def run(at: Workplace) -> None:
         eers = {}
         for split in ["s31-s40", *RANDOM]:
             done = at.trained(split, data, seed, catalog__splits=f"protocol/splits-{split}.csv")
-            found = done.trials(f"trials-{split}")["verification"]["different"]
+            cohort = done.folder / "artifacts/catalog.parquet"
+            found = done.trials(f"trials-{split}", "--cohort", cohort)["verification"]["different"]
             eers[split] = found["eer"]
             results.append({"split": split, "seed": seed, "seconds": done.seconds, **found})
             lines.append(f"{split}, seed {seed}: EER {percent(found, 'eer')}, trained in {done.seconds} s")

@@ -10,8 +10,10 @@ from siamese.progress import say
 def line(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
     """Slope and intercept that make logits those of the probability that a pair is positive, both labels as likely.
 
-    Platt 1999 (Probabilistic outputs for support vector machines): logistic regression on the one value. The slope is
-    above 0, so the order of scores stays.
+    Platt 1999 (Probabilistic outputs for support vector machines, section 2.2): logistic regression on the one value,
+    whose targets are (n + 1) / (n + 2) of n positive pairs, and 1 / (m + 2) of m negative ones. Were they 1 and 0,
+    pairs that are told apart without an error would ask for an infinite slope, and scores would be 0 or 1 without an
+    order. The slope is above 0, so the order of scores stays.
 
     Args:
         labels: 0 or 1, [pairs], both present.
@@ -22,8 +24,13 @@ def line(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
     """
     from sklearn.linear_model import LogisticRegression
 
-    fitted = LogisticRegression(C=1e6, class_weight="balanced", max_iter=1000).fit(
-        np.asarray(logits, np.float64)[:, None], labels
+    z, positive = np.asarray(logits, np.float64), np.asarray(labels) == 1
+    count = np.where(positive, positive.sum(), (~positive).sum())  # of the pair's own label
+    doubt = 1 / (count + 2)
+    fitted = LogisticRegression(C=1e6, max_iter=1000).fit(
+        np.concatenate([z, z])[:, None],
+        np.concatenate([positive, ~positive]),
+        sample_weight=np.concatenate([(1 - doubt) / count, doubt / count]),
     )
     slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
     if slope <= 0:

@@ -27,7 +27,7 @@ import pandas as pd
 from siamese import bootstrap, one_shot, references, scores
 from siamese.catalog import detect_layout
 from siamese.errors import InputError, reason_of
-from siamese.files import sha256, unwritable, whole_file
+from siamese.files import existing, sha256, unwritable, whole_file
 from siamese.log_odds import LogOdds
 from siamese.measured import resampled_units
 from siamese.metrics import measure, rank
@@ -36,6 +36,7 @@ from siamese.params import EvaluateParams
 from siamese.remote import Place
 from siamese.scores import Embedded, Scorer
 from siamese.search import Head
+from siamese.tables import read_table
 from siamese.verifier import Verifier, read_image
 from siamese.weights import weights_digest
 
@@ -43,6 +44,7 @@ Fusion = Literal["mean", "best", "relative"]
 
 REQUIRED = ("probe", "reference", "label")
 OPTIONAL = ("claim", "trial", "kind")
+NEAREST = 30  # images of a cohort that an image is held against
 ALL = "all"  # claims of every kind
 DIFFERENT = "different"  # wrong claims of no kind
 METRICS = ("eer", "auc", "accuracy", "precision", "recall", "false_accept_rate")
@@ -57,6 +59,7 @@ class Result:
         trials, sha256: the list, and what it held.
         weights: which model: SHA-256 of its weights.
         fuse: how scores of several references became one.
+        cohort: the catalog of the images that each was held against; None: none.
         threshold: from which a claim counted as right; None in n-way recognition.
         images, comparisons: how much was compared.
         verification: figures by kind of wrong claim, each with the claims of either label, metrics and intervals.
@@ -67,6 +70,7 @@ class Result:
     sha256: str
     weights: str
     fuse: str
+    cohort: str | None
     threshold: float | None
     images: int
     comparisons: int
@@ -108,6 +112,7 @@ def run(
     threshold_file: Path | None,
     own_threshold: float | None,
     fuse: Fusion,
+    cohort_file: Path | None,
     log_file: Path | None,
     scores_file: Path | None,
     params: EvaluateParams,
@@ -119,6 +124,8 @@ def run(
         trials_csv: columns probe, reference, label and, as needed, claim, trial and kind; images are named by their
             paths from `data_folder`.
         model, threshold_file, own_threshold: as in `siamese.verify.verify`.
+        fuse: how scores of a claim's references become one.
+        cohort_file: catalog whose training images every image is held against, see `standing`; None: none.
         log_file: CSV that a row is added to, so that no look at a test goes unrecorded; None: none.
         scores_file: CSV of each claim and its score, written; None: none.
 
@@ -134,13 +141,18 @@ def run(
     verifier = found.load()
     names = pd.Index(pd.unique(pd.concat([table.probe, table.reference])))
     embedded = Embedded(names, embeddings(verifier, data_folder, names, max_pixels))
-    given = relative(verifier, embedded, table) if fuse == "relative" else likeness(verifier, embedded, table)
-    verification, recognised = measured(table, given, fuse, threshold, by_identity, params)
+    cohort = None
+    if cohort_file:
+        training = read_table(existing(cohort_file, "siamese catalog"), ["path"], splits=["train"]).path
+        cohort = embeddings(verifier, data_folder, pd.Index(training), max_pixels)
+    claimed = claim_scores(verifier, embedded, table, fuse, cohort)
+    verification, recognised = measured(table, claimed, threshold, by_identity, params)
     result = Result(
         trials=trials_csv.name,
         sha256=sha256(trials_csv),
         weights=weights_digest(found.place) if found.place.is_dir() else sha256(found.place),
         fuse=fuse,
+        cohort=cohort_file.name if cohort_file else None,
         threshold=threshold,
         images=len(names),
         comparisons=len(table),
@@ -152,7 +164,7 @@ def run(
     if scores_file:
         with whole_file(scores_file) as beside:
             claims = claims_of(table).drop(columns="reference")
-            claims.assign(score=fused(given, table.claim.to_numpy(), fuse)).to_csv(beside, index=False)
+            claims.assign(score=claimed).to_csv(beside, index=False)
     return result
 
 
@@ -213,36 +225,74 @@ def embeddings(verifier: Verifier, data_folder: Place, names: pd.Index, max_pixe
     )
 
 
+def claim_scores(
+    verifier: Verifier, embedded: Embedded, table: pd.DataFrame, fuse: Fusion, cohort: np.ndarray | None
+) -> np.ndarray:
+    """The score of each claim, float64 [claims].
+
+    Args:
+        cohort: float32 [images, units], embeddings of training images; None: none.
+    """
+    claim = table.claim.to_numpy()
+    if fuse != "relative" and cohort is None:
+        return fused(likeness(verifier, embedded, table), claim, fuse)
+    scorer = LogOdds(verifier, Head(*verifier.head()))
+    level = np.zeros(len(embedded.ids), np.float32) if cohort is None else standing(scorer, embedded, cohort)
+    found = fused(_beside(scorer, embedded, level, table), claim, "best" if fuse == "best" else "mean")
+    if fuse == "relative":
+        found = found - _among_references(scorer, embedded, level, table)
+    return 0.5 * (1 + np.tanh(found / 2))
+
+
 def likeness(scorer: Scorer, embedded: Embedded, table: pd.DataFrame) -> np.ndarray:
     """The score of each row, float32 [rows]."""
     return scores.score(scorer, embedded, *(embedded.rows(table[side]) for side in ("probe", "reference")))
 
 
-def relative(verifier: Verifier, embedded: Embedded, table: pd.DataFrame) -> np.ndarray:
-    """How like a row's images are, beside how like its claim's references are to each other: float32 [rows], log-odds.
+def standing(scorer: LogOdds, embedded: Embedded, cohort: np.ndarray) -> np.ndarray:
+    """How like each image is to people that nobody asks about: the mean of its `NEAREST` highest log-odds with images
+    of training. Some faces are like everybody's.
 
-    A hand that varies much is like itself less than a steady one: what it takes to be accepted is its own. The mean of
-    the references' log-odds with each other is subtracted from the row's; where there is one reference, nothing is.
-    """
-    scorer = LogOdds(verifier, Head(*verifier.head()))
-    of_rows = likeness(scorer, embedded, table)
-    rows_of = {claim: rows.to_numpy() for claim, rows in table.groupby("claim").reference}
-    shared = list(dict.fromkeys(tuple(sorted(names)) for names in rows_of.values()))  # many claims have the same ones
-    number = {names: place for place, names in enumerate(shared)}
-    listed = [(place, *pair) for place, names in enumerate(shared) for pair in combinations(names, 2)]
-    if not listed:
-        return of_rows
-    among = pd.DataFrame(listed, columns=["claim", "probe", "reference"])
-    own = pd.Series(likeness(scorer, embedded, among)).groupby(among.claim).mean().reindex(range(len(shared))).fillna(0)
-    of_claim = {claim: own[number[tuple(sorted(names))]] for claim, names in rows_of.items()}
-    return of_rows - table.claim.map(of_claim).to_numpy(np.float32)
-
-
-def fused(given: np.ndarray, claim: np.ndarray, how: Fusion) -> np.ndarray:
-    """The score of each claim: the mean or the best of its rows' scores; `relative`: of their mean log-odds.
+    Half of either image's is subtracted from a pair's log-odds: the adaptive symmetric normalisation of Cumani et al.
+    2011 (Comparison of speaker recognition approaches for real applications), without its division by deviations.
 
     Args:
-        given: float [rows]; for `relative` log-odds.
+        cohort: float32 [images, units].
+
+    Returns:
+        float32 [images of `embedded`].
+    """
+    nearest = min(NEAREST, len(cohort))
+    found = np.empty(len(embedded.ids), np.float32)
+    for row, one in enumerate(embedded.embeddings):
+        found[row] = np.partition(scorer.score(cohort, one[None]), -nearest)[-nearest:].mean()
+    return found
+
+
+def _beside(scorer: LogOdds, embedded: Embedded, level: np.ndarray, table: pd.DataFrame) -> np.ndarray:
+    """The log-odds of each row less half of either image's level, float32 [rows]."""
+    sides = (level[embedded.rows(table[side])] for side in ("probe", "reference"))
+    return likeness(scorer, embedded, table) - sum(sides) / 2
+
+
+def _among_references(scorer: LogOdds, embedded: Embedded, level: np.ndarray, table: pd.DataFrame) -> np.ndarray:
+    """How like each claim's references are to each other, the mean of their log-odds: float64 [claims]; 0 where there
+    is one. A hand that varies much is like itself less than a steady one: what it takes to be accepted is its own."""
+    of_claim = [tuple(sorted(names)) for _, names in table.groupby("claim").reference]  # in order of number
+    own = dict.fromkeys(of_claim, 0.0)  # many claims have the same ones
+    pairs = [(known, *pair) for known in own for pair in combinations(known, 2)]
+    if pairs:
+        listed = pd.DataFrame(pairs, columns=["known", "probe", "reference"])
+        listed["likeness"] = _beside(scorer, embedded, level, listed)
+        own.update(listed.groupby("known").likeness.mean())
+    return np.array([own[known] for known in of_claim])
+
+
+def fused(given: np.ndarray, claim: np.ndarray, how: Literal["mean", "best"]) -> np.ndarray:
+    """The score of each claim: the mean or the best of its rows' scores.
+
+    Args:
+        given: float [rows].
         claim: int [rows], 0, 1, … without a gap.
 
     Returns:
@@ -252,14 +302,12 @@ def fused(given: np.ndarray, claim: np.ndarray, how: Fusion) -> np.ndarray:
         found = np.full(int(claim.max()) + 1, -np.inf)
         np.maximum.at(found, claim, given)
         return found
-    mean = np.bincount(claim, given) / np.bincount(claim)
-    return 0.5 * (1 + np.tanh(mean / 2)) if how == "relative" else mean
+    return np.bincount(claim, given) / np.bincount(claim)
 
 
 def measured(
     table: pd.DataFrame,
-    given: np.ndarray,
-    fuse: Fusion,
+    claimed: np.ndarray,
     threshold: float | None,
     by_identity: bool,
     params: EvaluateParams,
@@ -268,7 +316,7 @@ def measured(
 
     Args:
         table: from `read`.
-        given: float [rows], as `fused` takes them.
+        claimed: float [claims], the scores.
         threshold: from which a claim counts as right; n-way recognition needs none.
         by_identity: whether a path's first folder is its image's identity, so that intervals resample identities.
 
@@ -278,7 +326,7 @@ def measured(
     Raises:
         InputError: a score is no number, or there are no right or no wrong claims.
     """
-    claims = claims_of(table).assign(score=fused(given, table.claim.to_numpy(), fuse))
+    claims = claims_of(table).assign(score=claimed)
     if "trial" in claims:
         return {}, recognition(claims)
     assert threshold is not None
@@ -329,7 +377,8 @@ def note(log_file: Path, result: Result) -> None:
         InputError: it can't be written.
     """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    row = [now, result.trials, result.sha256, result.weights, result.fuse, result.figures()]
+    how = result.fuse + (f", cohort {result.cohort}" if result.cohort else "")
+    row = [now, result.trials, result.sha256, result.weights, how, result.figures()]
     try:
         log_file.parent.mkdir(parents=True, exist_ok=True)
         with log_file.open("a+", encoding="utf-8", newline="") as file:

@@ -49,7 +49,7 @@ def splits(folder: Path, name: str) -> dict[str, set[str]]:
 
 
 def one_shot(listed: pd.DataFrame, scores: np.ndarray) -> float:
-    found = trials.measured(listed, scores, "mean", None, True, PARAMS)[1]
+    found = trials.measured(listed, scores, None, True, PARAMS)[1]
     assert found is not None
     return found.accuracy
 
@@ -125,7 +125,8 @@ def test_orl_s_pairs_are_those_of_people_who_never_trained(orl: Path, name: str)
 
 def verified_by_nobody(listed: pd.DataFrame) -> None:
     def eers(labels: np.ndarray, scores: np.ndarray) -> list[float]:
-        found, _ = trials.measured(listed.assign(label=labels), scores, "mean", 0.5, True, PARAMS)
+        claimed = trials.fused(scores, listed.claim.to_numpy(), "mean")
+        found, _ = trials.measured(listed.assign(label=labels), claimed, 0.5, True, PARAMS)
         return [figures["eer"] for figures in found.values()]
 
     truth = listed.label.to_numpy()

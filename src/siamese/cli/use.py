@@ -95,6 +95,9 @@ def trials(
     fuse: Annotated[
         str, typer.Option(help="A claim's score: mean of its references' | best | relative: to how like they are.")
     ] = "mean",
+    cohort: Annotated[
+        str | None, where("--cohort", help="Catalog: hold each image against its training images, too.")
+    ] = None,
     log_file: Annotated[
         Path | None, here("--log", help="Add a row to this CSV: which list was scored when, by which model.")
     ] = None,
@@ -124,6 +127,7 @@ def trials(
             at.input_if_named(threshold_file),
             threshold,
             cast(command.Fusion, fuse),
+            at.input_if_named(cohort),
             log_file,
             at.output_if_named(scores_file),
             params.evaluate,
