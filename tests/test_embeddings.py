@@ -65,7 +65,7 @@ def test_the_residual_network_passes_its_input_on_where_a_block_adds_nothing() -
 
 
 def test_the_pooled_network_does_not_ask_where() -> None:
-    """Its steps are 2, 2 and 2 pixels: a detail moved by 16 on an even ground gives the same features."""
+    """Its steps are 2 and 2 pixels: a detail moved by 16 on an even ground gives the same features."""
     embedding = network.parts(network.build("pooled", seed=0))[0]
     ground = np.zeros((64, 64, 1), np.float32)
     here, there = ground.copy(), ground.copy()

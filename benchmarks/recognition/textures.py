@@ -2,7 +2,7 @@
 
     pip download --no-deps scikit-image        # its wheel holds the pictures; an installed one will do, too
     python -m benchmarks.recognition.textures make data/textures-0 --seed 0 --from scikit_image-….whl
-    siamese trials data/textures-0/protocol/trials.csv --data data/textures-0 --fuse best     # with a trained model
+    siamese trials data/textures-0/protocol/trials.csv --data data/textures-0     # with a trained model
     python -m benchmarks.recognition.textures peers data/textures-0
 
 Brick, grass and gravel of scikit-image, 512 x 512 grey. The left half trains (its upper three quarters) and validates,

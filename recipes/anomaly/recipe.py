@@ -14,7 +14,7 @@ def run(at: Workplace) -> None:
         if not data.exists():
             textures.make(data, seed, pictures)
         done = at.trained("textures", data, seed)
-        found = done.trials("trials", "--fuse", "best")["verification"]
+        found = done.trials("trials")["verification"]
         peers = textures.peers(data)
         best = peers["mean"].idxmax()
         of_texture = {kind: found[kind]["auc"] for kind in textures.TEXTURES}

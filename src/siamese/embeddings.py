@@ -52,20 +52,36 @@ def residual(policy: str) -> keras.Model:
 
 
 def pooled(policy: str) -> keras.Model:
-    """Three residual blocks behind a strided convolution, the global maximum of each feature, and a dense layer of
-    sigmoid units: what is anywhere in the picture, wherever it is. For surfaces, where place means nothing.
+    """Details apart from their ground, a convolution, four residual blocks, the global maximum of each feature, and a
+    dense layer of sigmoid units: what is anywhere in the picture, wherever it is. For surfaces, where place means
+    nothing.
 
     Args:
         policy: Keras's dtype policy of the arithmetic; the result is float32 always.
     """
     sizes = SIZES["pooled"]
     image = keras.Input(sizes.image, name="image")
-    x = _normalised(image, 32, 5, 2, policy, "first")
+    x = FusedBatchNormalization(dtype=policy, name="details_normalisation")(_details(image))
+    x = _normalised(x, 16, 5, 1, policy, "first")
     x = layers.Activation("relu", dtype=policy, name="first_relu")(x)
-    for number, filters in enumerate((32, 64, 128)):
-        x = _residual_block(x, filters, 2 if number else 1, policy, f"block_{number}")
+    x = layers.MaxPooling2D(2, dtype=policy, name="first_pooling")(x)
+    for number, (filters, stride) in enumerate(((48, 1), (48, 1), (96, 2), (96, 1))):
+        x = _residual_block(x, filters, stride, policy, f"block_{number}")
     x = layers.GlobalMaxPooling2D(dtype=policy, name="maximum")(x)
     return keras.Model(image, _units(x, sizes.units, policy), name="embedding")
+
+
+def _details(image: Any) -> Any:
+    """The image; what differs from the mean of 3x3 pixels around; and that mean less the mean of 5x5 of such: float32
+    [batch, height, width, 3].
+
+    Fine detail has little power beside the ground that it lies on: a convolution would find it, but late.
+    """
+    near = layers.AveragePooling2D(3, strides=1, padding="same", dtype="float32", name="near")(image)
+    around = layers.AveragePooling2D(5, strides=1, padding="same", dtype="float32", name="around")(near)
+    fine = layers.Subtract(dtype="float32", name="fine")([image, near])
+    coarse = layers.Subtract(dtype="float32", name="coarse")([near, around])
+    return layers.Concatenate(dtype="float32", name="details")([image, fine, coarse])
 
 
 NETWORKS = {"convolutional": convolutional, "residual": residual, "pooled": pooled}
