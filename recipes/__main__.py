@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 from pathlib import Path
 
@@ -34,6 +35,9 @@ def main() -> None:
         recipe.run(Workplace(given.name, folder, given.source, given.seeds, given.settings))
     except InputError as error:
         sys.exit(f"recipes: {error}")
+    except KeyboardInterrupt:
+        print("recipes: stopped; the same command goes on", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":
