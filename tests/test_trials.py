@@ -226,6 +226,26 @@ def test_the_command_measures_what_the_pairs_step_measured(
     assert logged.figures.tolist() == [f"eer of different {measured['eer']:.4f}"] * 2
 
 
+def test_the_command_holds_images_against_those_of_training(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The figures change, and the result and the log say why; a catalog that isn't one is told in a line."""
+    catalog = pd.read_parquet(workspace / "artifacts/catalog.parquet").query("split == 'test'")
+    listed = all_pairs(catalog.path)
+    listed.to_csv(tmp_path / "list.csv", index=False)
+    made, log = workspace / "artifacts/catalog.parquet", tmp_path / "log.csv"
+    with working_folder(workspace):
+        assert cli.run(["trials", str(tmp_path / "list.csv"), "--json"]) == 0
+        alone = json.loads(capsys.readouterr().out)
+        assert cli.run(["trials", str(tmp_path / "list.csv"), "--json", "--cohort", str(made), "--log", str(log)]) == 0
+        beside = json.loads(capsys.readouterr().out)
+        assert cli.run(["trials", str(tmp_path / "list.csv"), "--cohort", str(tmp_path / "nowhere.parquet")]) == 2
+        assert f"{tmp_path / 'nowhere.parquet'} is missing" in capsys.readouterr().err
+    assert (alone["cohort"], beside["cohort"]) == (None, "catalog.parquet")
+    assert alone["verification"]["different"]["auc"] != beside["verification"]["different"]["auc"]
+    assert pd.read_csv(log).fuse.tolist() == ["mean, cohort catalog.parquet"]
+
+
 RESULT = trials.Result("list.csv", "ab", "cd", "mean", None, 0.5, 2, 1, {"different": {"eer": 0.25}}, None)
 
 
