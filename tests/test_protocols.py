@@ -6,13 +6,18 @@ On the published data: real_data/test_published_protocols.py. ORL, Omniglot: tes
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from PIL import Image
 from scipy import ndimage
+from scipy.spatial.distance import cdist
+from sklearn.decomposition import PCA
+from sklearn.metrics import roc_auc_score
 
 from benchmarks.recognition import orl_peer, target, textures
 from siamese import catalog, given_splits, trials
@@ -231,6 +236,29 @@ def test_a_seed_s_patches_are_always_the_same(pictures: dict[str, np.ndarray]) -
     alike = [np.array_equal(a, b) for (_, a), (_, b) in zip(first, again, strict=True)]
     by_chance = [np.array_equal(a, b) for (_, a), (_, b) in zip(first, other, strict=True)]
     assert all(alike) and sum(by_chance) < 5
+
+
+@pytest.mark.usefixtures("few_patches")
+def test_peers_rank_by_distance_in_the_components_of_flawless_patches(
+    pictures: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whitened components, found here for brick by scikit-learn alone: the nearer to a reference, the more flawless."""
+    monkeypatch.setattr(textures, "COMPONENTS", (3, 5))
+    made = tmp_path / "made"
+    textures.make(made, 0, pictures)
+    found = textures.peers(made)
+
+    def pixels(paths: Iterable[Path]) -> np.ndarray:
+        return np.stack([np.asarray(Image.open(path), np.float64).ravel() for path in paths])
+
+    flawless = sorted((made / "train.brick.flawless").iterdir())
+    whitened = PCA(3, whiten=True, svd_solver="full").fit(pixels(flawless)).transform
+    probes = sorted(made.glob("test.brick.*/*.png"))
+    apart = cdist(whitened(pixels(probes)), whitened(pixels(flawless[: textures.REFERENCES]))).min(axis=1)
+    right = [path.parent.name.endswith(".flawless") for path in probes]
+    assert found.loc["PCA 3, whitened, best", "brick"] == pytest.approx(roc_auc_score(right, -apart))
+    assert len(found) == 2 * (1 + 2 * 2)
+    assert found["mean"].tolist() == pytest.approx(found[list(textures.TEXTURES)].mean(axis=1).tolist())
 
 
 def test_the_orl_peer_knows_people_that_differ_and_no_others() -> None:

@@ -366,11 +366,13 @@ def peers(data: Path) -> pd.DataFrame:
                             f"train.{texture}.{FLAWLESS}/")  # fmt: skip
         probes, references = (_pixels(data, listed[side].tolist()) for side in ("probe", "reference"))
         pairs = {"pixels": (probes, references)}
+        pca = PCA(max(COMPONENTS), svd_solver="full").fit(fitted_on)
+        a, b = pca.transform(probes), pca.transform(references)
         for components in COMPONENTS:
-            for whiten in (False, True):
-                pca = PCA(components, whiten=whiten, svd_solver="full").fit(fitted_on)
-                name = f"PCA {components}{', whitened' if whiten else ''}"
-                pairs[name] = pca.transform(probes), pca.transform(references)
+            first = slice(components)
+            deviation = np.sqrt(pca.explained_variance_[first])
+            pairs[f"PCA {components}"] = a[:, first], b[:, first]
+            pairs[f"PCA {components}, whitened"] = a[:, first] / deviation, b[:, first] / deviation
         claim = pd.factorize(listed.claim)[0]
         label = trials.claims_of(listed).label
         for name, (a, b) in pairs.items():
