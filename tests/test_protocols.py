@@ -238,6 +238,16 @@ def test_a_seed_s_patches_are_always_the_same(pictures: dict[str, np.ndarray]) -
     assert all(alike) and sum(by_chance) < 5
 
 
+def test_auroc_is_the_share_of_pairs_in_order() -> None:
+    """Flawless 3 and 1 against flawed 2 and 1: above, above; below, equal: 2.5 of 4. Four flawless above all: 1."""
+    rows = [("brick", 1, 3), ("brick", 1, 1), ("brick", 0, 2), ("brick", 0, 1)]
+    rows += [("grass", 1, 9)] * 4 + [("grass", 0, 1)] * 4
+    found = textures.auroc(pd.DataFrame(rows, columns=["kind", "label", "score"]))
+    assert found["brick"][0] == 2.5 / 4 and found["grass"] == (1, 1, 1)
+    assert found["mean"][0] == (2.5 / 4 + 1) / 2
+    assert found["brick"][1] < 2.5 / 4 < found["brick"][2]
+
+
 @pytest.mark.usefixtures("few_patches")
 def test_peers_rank_by_distance_in_the_components_of_flawless_patches(
     pictures: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
