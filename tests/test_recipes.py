@@ -94,7 +94,7 @@ def test_a_training_runs_in_its_copy_and_is_not_repeated(tmp_path: Path) -> None
     listed = ["probe,reference,label", f"{first},{second},1", f"{first},{other},0"]
     (data / "protocol/trials.csv").write_text("\n".join(listed) + "\n")
 
-    settings = ["train.epochs=1", "evaluate.bootstrap=100", "pairs.per_split=100"]
+    settings = ["train.epochs=1", "train.images_per_identity=4", "evaluate.bootstrap=100", "pairs.per_split=100"]
     at = workplace.Workplace("anomaly", tmp_path / "work", [], [7], settings)
     done = at.trained("tiny", data, 7, train__batch=16)
     effective = read(done.folder / "params.yaml")

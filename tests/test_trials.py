@@ -18,6 +18,7 @@ import pytest
 from conftest import working_folder
 
 from siamese import cli, trials
+from siamese.claims import claim_scores, fused
 from siamese.errors import InputError
 from siamese.fetch.protocols import all_pairs, n_way
 from siamese.params import EvaluateParams
@@ -36,7 +37,7 @@ def written(folder: Path, rows: Sequence[Sequence[object]]) -> Path:
 def verified(
     table: pd.DataFrame, scores: Sequence[float], fuse: Literal["mean", "best"] = "mean", threshold: float = 0.5
 ) -> dict:
-    claimed = trials.fused(np.array(scores), table.claim.to_numpy(), fuse)
+    claimed = fused(np.array(scores), table.claim.to_numpy(), fuse)
     return trials.measured(table, claimed, threshold, True, PARAMS)[0]
 
 
@@ -68,8 +69,8 @@ def test_references_of_a_claim_become_one_score(tmp_path: Path) -> None:
     rows = [("x", "p", "a", 1), ("x", "p", "b", 1), ("y", "q", "a", 0), ("y", "q", "b", 0)]
     table = trials.read(written(tmp_path, [("claim", "probe", "reference", "label"), *rows]))
     scores = np.array([0.9, 0.1, 0.6, 0.6])
-    assert trials.fused(scores, table.claim.to_numpy(), "mean").tolist() == pytest.approx([0.5, 0.6])
-    assert trials.fused(scores, table.claim.to_numpy(), "best").tolist() == pytest.approx([0.9, 0.6])
+    assert fused(scores, table.claim.to_numpy(), "mean").tolist() == pytest.approx([0.5, 0.6])
+    assert fused(scores, table.claim.to_numpy(), "best").tolist() == pytest.approx([0.9, 0.6])
     assert verified(table, scores, "best")["different"]["eer"] == 0
     assert verified(table, scores, "mean")["different"]["eer"] == 1
 
@@ -102,7 +103,7 @@ def test_a_relative_score_asks_of_each_hand_what_it_does_itself() -> None:
     claims = [("f", "abc"), ("w", "uv"), ("x", "uv"), ("t", "s")]
     rows = [(number, probe, one) for number, (probe, known) in enumerate(claims) for one in known]
     table = pd.DataFrame(rows, columns=["claim", "probe", "reference"])
-    found = trials.claim_scores(OneUnit(), embedded, table, "relative", None)  # type: ignore[arg-type]
+    found = claim_scores(OneUnit(), embedded, table, "relative", None)  # type: ignore[arg-type]
     assert found.tolist() == probability([-2 / 3, -1, 2, 1])
 
 
@@ -110,11 +111,11 @@ def test_a_cohort_lowers_those_who_are_like_everybody(monkeypatch: pytest.Monkey
     """Held against the nearest two of a cohort at 0, 1, 8: an image at 0 is 0 and 1 apart, log-odds 2 and 1, mean 1.5;
     at 2: 2 and 1, so 0.5; at 20: 12 and 19, so -13.5; at 22: 14 and 21, so -15.5. The pairs 0, 2 and 20, 22 are both
     2 apart, log-odds 0; less half of each image's they are -1 and 14.5."""
-    monkeypatch.setattr(trials, "NEAREST", 2)
+    monkeypatch.setattr("siamese.claims.NEAREST", 2)
     embedded = at_places({"a": 0, "b": 2, "y": 20, "z": 22})
     table = pd.DataFrame({"claim": [0, 1], "probe": ["a", "y"], "reference": ["b", "z"]})
     cohort = np.array([[0], [1], [8]], np.float32)
-    alone, beside = (trials.claim_scores(OneUnit(), embedded, table, "mean", one) for one in (None, cohort))  # type: ignore[arg-type]
+    alone, beside = (claim_scores(OneUnit(), embedded, table, "mean", one) for one in (None, cohort))  # type: ignore[arg-type]
     assert alone.tolist() == pytest.approx([0.5, 0.5])
     assert beside.tolist() == probability([-1, 14.5])
 

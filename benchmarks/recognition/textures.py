@@ -30,6 +30,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
 from siamese import trials
+from siamese.claims import fused
 from siamese.errors import InputError
 from siamese.fetch.archive import opened, read
 from siamese.files import whole_folder
@@ -379,7 +380,7 @@ def peers(data: Path) -> pd.DataFrame:
             apart = np.linalg.norm(a - b, axis=1)
             likeness = 1 - apart / apart.max()
             for fuse in ("best", "mean"):
-                auroc = roc_auc_score(label, trials.fused(likeness, claim, fuse))
+                auroc = roc_auc_score(label, fused(likeness, claim, fuse))
                 found.setdefault(f"{name}, {fuse}", {})[str(texture)] = float(auroc)
     rows = pd.DataFrame(found).T
     return rows.assign(mean=rows.mean(axis=1))

@@ -17,34 +17,29 @@ import fcntl
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from siamese import bootstrap, one_shot, references, scores
 from siamese.catalog import detect_layout
+from siamese.claims import Fusion, claim_scores
 from siamese.errors import InputError, reason_of
 from siamese.files import existing, sha256, unwritable, whole_file
-from siamese.log_odds import LogOdds
 from siamese.measured import resampled_units
 from siamese.metrics import measure, rank
 from siamese.one_shot import OneShot
 from siamese.params import EvaluateParams
 from siamese.remote import Place
-from siamese.scores import Embedded, Scorer
-from siamese.search import Head
+from siamese.scores import Embedded
 from siamese.tables import read_table
 from siamese.verifier import Verifier, read_image
 from siamese.weights import weights_digest
 
-Fusion = Literal["mean", "best", "relative"]
-
 REQUIRED = ("probe", "reference", "label")
 OPTIONAL = ("claim", "trial", "kind")
-NEAREST = 30  # images of a cohort that an image is held against
 ALL = "all"  # claims of every kind
 DIFFERENT = "different"  # wrong claims of no kind
 METRICS = ("eer", "auc", "accuracy", "precision", "recall", "false_accept_rate")
@@ -125,7 +120,7 @@ def run(
             paths from `data_folder`.
         model, threshold_file, own_threshold: as in `siamese.verify.verify`.
         fuse: how scores of a claim's references become one.
-        cohort_file: catalog whose training images every image is held against, see `standing`; None: none.
+        cohort_file: catalog whose training images every image is held against, see `siamese.claims`; None: none.
         log_file: CSV that a row is added to, so that no look at a test goes unrecorded; None: none.
         scores_file: CSV of each claim and its score, written; None: none.
 
@@ -223,86 +218,6 @@ def embeddings(verifier: Verifier, data_folder: Place, names: pd.Index, max_pixe
         lambda part: verifier.embed_encoded([read_image(data_folder / name, max_pixels) for name in names[part]]),
         len(names),
     )
-
-
-def claim_scores(
-    verifier: Verifier, embedded: Embedded, table: pd.DataFrame, fuse: Fusion, cohort: np.ndarray | None
-) -> np.ndarray:
-    """The score of each claim, float64 [claims].
-
-    Args:
-        cohort: float32 [images, units], embeddings of training images; None: none.
-    """
-    claim = table.claim.to_numpy()
-    if fuse != "relative" and cohort is None:
-        return fused(likeness(verifier, embedded, table), claim, fuse)
-    scorer = LogOdds(verifier, Head(*verifier.head()))
-    level = np.zeros(len(embedded.ids), np.float32) if cohort is None else standing(scorer, embedded, cohort)
-    found = fused(_beside(scorer, embedded, level, table), claim, "best" if fuse == "best" else "mean")
-    if fuse == "relative":
-        found = found - _among_references(scorer, embedded, level, table)
-    return 0.5 * (1 + np.tanh(found / 2))
-
-
-def likeness(scorer: Scorer, embedded: Embedded, table: pd.DataFrame) -> np.ndarray:
-    """The score of each row, float32 [rows]."""
-    return scores.score(scorer, embedded, *(embedded.rows(table[side]) for side in ("probe", "reference")))
-
-
-def standing(scorer: LogOdds, embedded: Embedded, cohort: np.ndarray) -> np.ndarray:
-    """How like each image is to people that nobody asks about: the mean of its `NEAREST` highest log-odds with images
-    of training. Some faces are like everybody's.
-
-    Half of either image's is subtracted from a pair's log-odds: the adaptive symmetric normalisation of Cumani et al.
-    2011 (Comparison of speaker recognition approaches for real applications), without its division by deviations.
-
-    Args:
-        cohort: float32 [images, units].
-
-    Returns:
-        float32 [images of `embedded`].
-    """
-    nearest = min(NEAREST, len(cohort))
-    found = np.empty(len(embedded.ids), np.float32)
-    for row, one in enumerate(embedded.embeddings):
-        found[row] = np.partition(scorer.score(cohort, one[None]), -nearest)[-nearest:].mean()
-    return found
-
-
-def _beside(scorer: LogOdds, embedded: Embedded, level: np.ndarray, table: pd.DataFrame) -> np.ndarray:
-    """The log-odds of each row less half of either image's level, float32 [rows]."""
-    sides = (level[embedded.rows(table[side])] for side in ("probe", "reference"))
-    return likeness(scorer, embedded, table) - sum(sides) / 2
-
-
-def _among_references(scorer: LogOdds, embedded: Embedded, level: np.ndarray, table: pd.DataFrame) -> np.ndarray:
-    """How like each claim's references are to each other, the mean of their log-odds: float64 [claims]; 0 where there
-    is one. A hand that varies much is like itself less than a steady one: what it takes to be accepted is its own."""
-    of_claim = [tuple(sorted(names)) for _, names in table.groupby("claim").reference]  # in order of number
-    own = dict.fromkeys(of_claim, 0.0)  # many claims have the same ones
-    pairs = [(known, *pair) for known in own for pair in combinations(known, 2)]
-    if pairs:
-        listed = pd.DataFrame(pairs, columns=["known", "probe", "reference"])
-        listed["likeness"] = _beside(scorer, embedded, level, listed)
-        own.update(listed.groupby("known").likeness.mean())
-    return np.array([own[known] for known in of_claim])
-
-
-def fused(given: np.ndarray, claim: np.ndarray, how: Literal["mean", "best"]) -> np.ndarray:
-    """The score of each claim: the mean or the best of its rows' scores.
-
-    Args:
-        given: float [rows].
-        claim: int [rows], 0, 1, … without a gap.
-
-    Returns:
-        float64 [claims].
-    """
-    if how == "best":
-        found = np.full(int(claim.max()) + 1, -np.inf)
-        np.maximum.at(found, claim, given)
-        return found
-    return np.bincount(claim, given) / np.bincount(claim)
 
 
 def measured(

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from siamese import fetch, trials
+from siamese.claims import fused
 from siamese.params import EvaluateParams
 
 DATA = Path(os.environ.get("SIAMESE_REAL_DATA", "nowhere"))
@@ -125,7 +126,7 @@ def test_orl_s_pairs_are_those_of_people_who_never_trained(orl: Path, name: str)
 
 def verified_by_nobody(listed: pd.DataFrame) -> None:
     def eers(labels: np.ndarray, scores: np.ndarray) -> list[float]:
-        claimed = trials.fused(scores, listed.claim.to_numpy(), "mean")
+        claimed = fused(scores, listed.claim.to_numpy(), "mean")
         found, _ = trials.measured(listed.assign(label=labels), claimed, 0.5, True, PARAMS)
         return [figures["eer"] for figures in found.values()]
 

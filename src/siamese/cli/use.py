@@ -111,12 +111,13 @@ def trials(
 ) -> None:
     """Measure a model by a protocol of your own: a list of trials, whose images lie in the data folder."""
     from siamese import trials as command
+    from siamese.claims import Fusion
     from siamese.errors import InputError
     from siamese.files import write_json
     from siamese.params import load
 
-    if fuse not in get_args(command.Fusion):
-        raise InputError(f"--fuse {fuse}: must be one of {', '.join(get_args(command.Fusion))}")
+    if fuse not in get_args(Fusion):
+        raise InputError(f"--fuse {fuse}: must be one of {', '.join(get_args(Fusion))}")
     params = load(params_file, settings or [])
     with staged() as at:
         written = at.output_if_named(output)
@@ -126,7 +127,7 @@ def trials(
             at.model(model),
             at.input_if_named(threshold_file),
             threshold,
-            cast(command.Fusion, fuse),
+            cast(Fusion, fuse),
             at.input_if_named(cohort),
             log_file,
             at.output_if_named(scores_file),
