@@ -21,7 +21,7 @@ def run(at: Workplace) -> None:
                 target.make(orl, people, person, data, seed)
             done = at.trained(person, data, seed)
             claims = done.folder / "claims.csv"
-            done.trials("trials", "--scores", claims)
+            done.trials("trials", "--fuse", "relative", "--scores", claims)
             scored[person] = pd.read_csv(claims)
             seconds += done.seconds
         found = target.pooled(scored)
