@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from siamese.log_odds import LogOdds
+from siamese.log_odds import LogOdds, to_score
 from siamese.scores import Embedded, Scorer, score
 from siamese.search import Head
 from siamese.verifier import Verifier
@@ -38,7 +38,8 @@ def claim_scores(
     found = fused(_beside(scorer, embedded, level, table), claim, "best" if fuse == "best" else "mean")
     if fuse == "relative":
         found = found - _among_references(scorer, embedded, level, table)
-    return 0.5 * (1 + np.tanh(found / 2))
+    scored: np.ndarray = to_score(found)
+    return scored
 
 
 def likeness(scorer: Scorer, embedded: Embedded, table: pd.DataFrame) -> np.ndarray:

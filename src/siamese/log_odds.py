@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,6 @@ class LogOdds:
         return np.abs(anchors - others) @ self.head.weights + np.float32(self.head.bias)
 
 
-def to_score(log_odds: float) -> float:
-    """The score, from 0 to 1."""
-    return float(0.5 * (1 + np.tanh(log_odds / 2)))
+def to_score(log_odds: Any) -> Any:
+    """The score of log-odds, from 0 to 1: of a number, or of each in an array."""
+    return 0.5 * (1 + np.tanh(log_odds / 2))
