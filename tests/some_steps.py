@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from siamese import backend, params, train
+from siamese import backend, params
 from siamese.replicas import start
 from siamese.stored import StoredImages
 from siamese.training import Training
+from siamese.training_data import read_data
 
 ARTIFACTS = Path("artifacts")
 
@@ -34,7 +35,7 @@ def some_steps(strategy: str, precision: str, steps: int, result: Path) -> None:
     # 28 images in steps of at most 10: three a pass, two of which have an odd number of images.
     settings = ["train.batch=10", "train.augmentation.flip=true", "train.augmentation.affine=0.1"]
     values = params.load(params.packaged_file(), settings).train
-    data = train.read_data(
+    data = read_data(
         ARTIFACTS / "catalog.parquet", ARTIFACTS / "pairs.parquet", StoredImages(ARTIFACTS / "images"), values
     )
     plan = data.plan(values, 0)

@@ -18,12 +18,13 @@ from scipy import stats
 from sklearn import metrics as reference
 from small_evaluation import MANY_IDENTITIES, PARAMS, world
 
-from siamese import backend, evaluate, one_shot, params, replicas, train
+from siamese import backend, evaluate, one_shot, params, replicas
 from siamese.measured import Measured, measure_model
 from siamese.metrics import METRICS
 from siamese.params import EvaluateParams
 from siamese.stored import StoredImages
 from siamese.training import Training
+from siamese.training_data import read_data
 from siamese.verifier import Verifier
 
 tf = backend.tensorflow()
@@ -281,7 +282,7 @@ def test_training_steps_change_the_weights_as_the_formulas_say(workspace: Path) 
     artifacts = workspace / "artifacts"
     values = params.load(workspace / "params.yaml").train
     images = StoredImages(artifacts / "images")
-    data = train.read_data(artifacts / "catalog.parquet", artifacts / "pairs.parquet", images, values)
+    data = read_data(artifacts / "catalog.parquet", artifacts / "pairs.parquet", images, values)
     plan = data.plan(values, 0)
     run = Training("specification", "float32", artifacts / "transform", values, plan.steps, replicas.start("one"))
     start = run.model.get_weights()

@@ -13,13 +13,23 @@ import pytest
 from conftest import SMALL, working_folder
 from test_train import weights_of
 
-from siamese import backend, cli, initial, params, platt, references, replicas, train
+from siamese import (
+    backend,
+    cli,
+    initial,
+    params,
+    platt,
+    references,
+    replicas,
+)
 from siamese.batches import UNKNOWN
 from siamese.checkpoints import Checkpoints, Origin
 from siamese.errors import InputError
+from siamese.new_identities import blended, turned, with_rotations
 from siamese.shapes import SIZES
 from siamese.stored import StoredImages
 from siamese.training import Training
+from siamese.training_data import Data, read_data
 from siamese.verifier import Verifier, read_image
 
 RNG = np.random.default_rng(0)
@@ -122,12 +132,12 @@ def values(*settings: str) -> params.TrainParams:
     return params.load(params.packaged_file(), [*given, *settings]).train
 
 
-def data_of(place: Path, wanted: params.TrainParams) -> train.Data:
+def data_of(place: Path, wanted: params.TrainParams) -> Data:
     made = place / "artifacts"
-    return train.read_data(made / "catalog.parquet", made / "pairs.parquet", StoredImages(made / "images"), wanted)
+    return read_data(made / "catalog.parquet", made / "pairs.parquet", StoredImages(made / "images"), wanted)
 
 
-def training_of(place: Path, data: train.Data, wanted: params.TrainParams, strategy: str = "one") -> Training:
+def training_of(place: Path, data: Data, wanted: params.TrainParams, strategy: str = "one") -> Training:
     steps = data.plan(wanted, 0).steps
     return Training(NETWORK, "float32", place / "artifacts/transform", wanted, steps, replicas.start(strategy))
 
@@ -144,11 +154,11 @@ def test_turned_copies_are_identities_of_their_own(place: Path) -> None:
 
 
 def test_a_turn_is_a_quarter_counterclockwise_and_unknown_stays_unknown() -> None:
-    codes, rows, turns = train.with_rotations(np.array([0, UNKNOWN]), np.array([7, 8]))
+    codes, rows, turns = with_rotations(np.array([0, UNKNOWN]), np.array([7, 8]))
     assert codes.tolist() == [0, UNKNOWN, 1, UNKNOWN, 2, UNKNOWN, 3, UNKNOWN]
     assert rows.tolist() == [7, 8] * 4 and turns.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     picture = np.array([[1, 2], [3, 4]], np.uint8)[None, :, :, None]
-    found = train.turned(np.repeat(picture, 4, axis=0), np.arange(4))[..., 0].tolist()
+    found = turned(np.repeat(picture, 4, axis=0), np.arange(4))[..., 0].tolist()
     assert found == [[[1, 2], [3, 4]], [[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]]]
 
 
@@ -160,7 +170,7 @@ def test_a_blend_makes_new_identities_of_two() -> None:
     codes = np.array([3, 5, 3, UNKNOWN])
     shares = []
     for seed in range(200):
-        low, other, high, unknown = train.blended(pixels, codes, 0.5, np.random.default_rng(seed)).ravel().tolist()
+        low, other, high, unknown = blended(pixels, codes, 0.5, np.random.default_rng(seed)).ravel().tolist()
         assert unknown == 40
         share = low / 200
         assert high == pytest.approx(100 + 100 * share, abs=1)
@@ -173,7 +183,7 @@ def test_a_blend_makes_new_identities_of_two() -> None:
 @pytest.mark.parametrize(("codes", "most"), [([3, 5, 3], 0.0), ([3, 3, 3], 0.5), ([UNKNOWN, 3, UNKNOWN], 0.5)])
 def test_nothing_is_blended_where_none_is_asked_for_or_there_is_no_partner(codes: list[int], most: float) -> None:
     pixels = np.array([0, 200, 100], np.uint8)[:, None, None, None]
-    found = train.blended(pixels, np.array(codes), most, np.random.default_rng(0))
+    found = blended(pixels, np.array(codes), most, np.random.default_rng(0))
     np.testing.assert_array_equal(found, pixels)
 
 

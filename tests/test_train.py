@@ -17,6 +17,7 @@ from siamese.errors import InputError
 from siamese.signals import Interrupted
 from siamese.stored import StoredImages
 from siamese.training import Training
+from siamese.training_data import Data, read_data
 from siamese.verifier import Verifier, read_image
 
 RUN = Origin({}, {})
@@ -24,9 +25,9 @@ INPUTS = [Path("artifacts") / name for name in ("catalog.parquet", "pairs.parque
 
 
 @pytest.fixture(scope="module")
-def data(workspace: Path) -> train.Data:
+def data(workspace: Path) -> Data:
     with working_folder(workspace):
-        return train.read_data(INPUTS[0], INPUTS[1], StoredImages(INPUTS[2]), train_params())
+        return read_data(INPUTS[0], INPUTS[1], StoredImages(INPUTS[2]), train_params())
 
 
 def train_params(*settings: str) -> params.TrainParams:
@@ -34,7 +35,7 @@ def train_params(*settings: str) -> params.TrainParams:
     return params.load(params.packaged_file(), [*small, *settings]).train
 
 
-def training(workspace: Path, data: train.Data, values: params.TrainParams, precision: str = "float32") -> Training:
+def training(workspace: Path, data: Data, values: params.TrainParams, precision: str = "float32") -> Training:
     steps = data.plan(values, 0).steps
     return Training("specification", precision, workspace / INPUTS[3], values, steps, replicas.start("one"))
 
@@ -60,9 +61,7 @@ def test_the_run_leaves_model_and_history_and_no_checkpoints(workspace: Path) ->
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
-def test_repeating_one_step_lowers_its_loss_in_every_precision(
-    workspace: Path, data: train.Data, precision: str
-) -> None:
+def test_repeating_one_step_lowers_its_loss_in_every_precision(workspace: Path, data: Data, precision: str) -> None:
     values = train_params("train.optimizer.learning_rate=0.001")
     run = training(workspace, data, values, precision)
     step = data.plan(values, 0).step(0)
@@ -76,21 +75,21 @@ def test_repeating_one_step_lowers_its_loss_in_every_precision(
 def test_listed_pairs_train_too(workspace: Path, tmp_path) -> None:
     """7 identities of 4 images have 42 positive pairs, and as many negative ones: 21 steps of 4 pairs."""
     values = train_params("train.pairing=listed", "train.epochs=1")
-    data = train.read_data(workspace / INPUTS[0], workspace / INPUTS[1], StoredImages(workspace / INPUTS[2]), values)
+    data = read_data(workspace / INPUTS[0], workspace / INPUTS[1], StoredImages(workspace / INPUTS[2]), values)
     run = training(workspace, data, values)
     assert run.steps_per_epoch == 21
     train.train(run, data, Checkpoints(tmp_path, RUN), tmp_path / "history.csv")
     assert np.isfinite(pd.read_csv(tmp_path / "history.csv").loss).all()
 
 
-def test_divergence_stops_with_advice(workspace: Path, data: train.Data, tmp_path) -> None:
+def test_divergence_stops_with_advice(workspace: Path, data: Data, tmp_path) -> None:
     run = training(workspace, data, train_params("train.optimizer.learning_rate=1e38"))
     with pytest.raises(InputError, match=r"lower train\.optimizer\.learning_rate"):
         train.train(run, data, Checkpoints(tmp_path, RUN), tmp_path / "history.csv")
 
 
 def test_the_best_epoch_is_the_one_of_the_lowest_eer_then_the_highest_auc(
-    workspace: Path, data: train.Data, monkeypatch
+    workspace: Path, data: Data, monkeypatch
 ) -> None:
     """EER 0.4, 0.2, 0.2 with a better AUC, the same with less cross-entropy, 0.3: the fourth epoch is the best."""
     measured = iter([(0.4, 0.6, 0.5), (0.2, 0.8, 0.3), (0.2, 0.9, 0.4), (0.2, 0.9, 0.35), (0.3, 0.95, 0.1)])
@@ -118,7 +117,7 @@ def test_training_stops_after_as_many_epochs_without_a_better_one(patience: int,
 
 
 def test_checkpoints_are_written_every_so_many_epochs_and_at_the_end(
-    workspace: Path, data: train.Data, monkeypatch, tmp_path
+    workspace: Path, data: Data, monkeypatch, tmp_path
 ) -> None:
     """Of 5 epochs, every 2nd: after 2, 4 and 5."""
     values = train_params("train.epochs=5", "train.checkpoint_every=2")
@@ -130,7 +129,7 @@ def test_checkpoints_are_written_every_so_many_epochs_and_at_the_end(
     assert saved == [(2, 0), (4, 0), (5, 0)]
 
 
-def test_a_signal_during_validation_is_heard(workspace: Path, data: train.Data) -> None:
+def test_a_signal_during_validation_is_heard(workspace: Path, data: Data) -> None:
     run = training(workspace, data, train_params())
     run.state.step = 1
 
@@ -142,7 +141,7 @@ def test_a_signal_during_validation_is_heard(workspace: Path, data: train.Data) 
     assert (run.state.epoch, run.state.step) == (0, 1)
 
 
-def test_weights_that_are_no_numbers_stop_with_advice(workspace: Path, data: train.Data) -> None:
+def test_weights_that_are_no_numbers_stop_with_advice(workspace: Path, data: Data) -> None:
     run = training(workspace, data, train_params())
     run.state.step = 1
     run.model.get_layer("dense_1").bias.assign([float("nan")])

@@ -93,8 +93,8 @@ def work(folder: Path, weights: Path) -> None:
     from siamese.params import load
     from siamese.replicas import start
     from siamese.stored import StoredImages
-    from siamese.train import read_data
     from siamese.training import Training
+    from siamese.training_data import read_data
 
     replicas = start("auto")
     params = load(None, ["train.precision=float32"]).train

@@ -22,8 +22,9 @@ def main() -> None:
     from siamese.params import load
     from siamese.replicas import start
     from siamese.stored import StoredImages
-    from siamese.train import read_data, train_epoch, validate
+    from siamese.train import train_epoch, validate
     from siamese.training import Training
+    from siamese.training_data import read_data
 
     params = load(None, ["train.precision=float32"]).train
     data = read_data(made / "catalog.parquet", made / "pairs.parquet", StoredImages(made / "images"), params)

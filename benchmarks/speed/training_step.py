@@ -25,8 +25,8 @@ def main() -> None:
     from siamese.params import load
     from siamese.replicas import start
     from siamese.stored import StoredImages
-    from siamese.train import read_data
     from siamese.training import Training
+    from siamese.training_data import read_data
 
     settings = [f"train.precision={precision}", f"train.batch={images}"]
     params = load(folder / "params.yaml" if (folder / "params.yaml").exists() else None, settings).train

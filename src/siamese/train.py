@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
-from itertools import tee
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from siamese import __version__, backend, initial, platt, scores, stored
-from siamese.batches import UNKNOWN, Plan, Step, in_batch_plan, listed_plan
+from siamese import __version__, backend, initial, platt, scores
 from siamese.checkpoints import Checkpoints, Origin, State
 from siamese.errors import InputError
 from siamese.files import content_digest, digest, existing, refuse_foreign, sha256, whole_file, whole_folder
@@ -24,13 +22,9 @@ from siamese.params import ModelParams, TrainParams
 from siamese.progress import say, track
 from siamese.remote import Place
 from siamese.replicas import start
-from siamese.shapes import SIZES
 from siamese.signals import Interrupt
-from siamese.stored import StoredImages
-from siamese.tables import read_table
 from siamese.training import Training
-
-Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]  # first, second, label
+from siamese.training_data import Data, images_for, read_data
 
 MODEL_FILES = ("siamese.keras", "servable")
 
@@ -90,7 +84,7 @@ def run(
     replicas = start(params.strategy)
     with replicas.together():
         network = model.network
-        data = read_data(catalog_file, pairs_file, _images_for(network, images_folder), params)
+        data = read_data(catalog_file, pairs_file, images_for(network, images_folder), params)
         precision = backend.resolve_precision(params.precision)
         origin = Origin(
             {
@@ -139,147 +133,6 @@ def run(
                 say(f"model: {model_folder}, weights of epoch {training.kept_epoch()}")
             replicas.wait()  # so that no worker calls a run successful whose model isn't written
     return replicas.chief
-
-
-@dataclass(frozen=True)
-class Data:
-    """What training reads: the images, and in each split which of them are there and which pairs count.
-
-    `codes`: int [training images], identity codes. `train_rows`: int64 [training images], their rows in `images`.
-    `turns`: int [training images], by how many quarters of a turn each is rotated.
-    `blend`: largest share of another identity's images in those of one, see `blended`.
-    `train_pairs`: first and second, int [pairs], positions among the training images, and label, int8 [pairs]; empty
-    unless `train.pairing` is listed. `validation_ids` and `validation_pairs`: likewise for the images that the
-    validation pairs name.
-    """
-
-    images: StoredImages
-    codes: np.ndarray
-    train_rows: np.ndarray
-    turns: np.ndarray
-    blend: float
-    train_pairs: Pairs
-    validation_ids: np.ndarray
-    validation_pairs: Pairs
-
-    def plan(self, params: TrainParams, epoch: int) -> Plan:
-        """The steps of an epoch, by the pairing asked for."""
-        if params.pairing == "listed":
-            return listed_plan(*self.train_pairs, batch=params.batch, seed=params.seed, epoch=epoch)
-        return in_batch_plan(
-            self.codes,
-            batch=params.batch,
-            images_per_identity=params.images_per_identity,
-            seed=params.seed,
-            epoch=epoch,
-        )
-
-    def steps(self, plan: Plan, first: int, seeds: Sequence[int]) -> Iterator[tuple[Step, np.ndarray]]:
-        """The steps of an epoch from number `first` on, with the pixels of each: uint8 [images, *image_shape].
-
-        Args:
-            seeds: of the epoch; what is drawn for a step depends on these and its number.
-        """
-        steps, ahead = tee(map(plan.step, range(first, plan.steps)))
-        batches = self.images.batches(self.train_rows[step.rows] for step in ahead)
-        for number, (step, pixels) in enumerate(zip(steps, batches, strict=True), start=first):
-            drawn = np.random.default_rng([*seeds, number])
-            yield step, blended(turned(pixels, self.turns[step.rows]), self.codes[step.rows], self.blend, drawn)
-
-    def summary(self) -> str:
-        known = self.codes[self.codes != UNKNOWN]
-        return f"{len(self.codes)} images of {len(np.unique(known))} identities"
-
-
-def read_data(catalog_file: Path, pairs_file: Path, images: StoredImages, params: TrainParams) -> Data:
-    """The splits `train` and `validation` as arrays.
-
-    Raises:
-        InputError: an image has no stored pixels, a pair names an image that the catalog lacks, no two training images
-            show the same identity, or there is no pair to validate with.
-    """
-    catalog = read_table(catalog_file, ["image_id", "identity"], splits=["train"])
-    codes = pd.factorize(catalog.identity, sort=True)[0]  # a missing identity gets -1, UNKNOWN
-    wanted = ["train", "validation"] if params.pairing == "listed" else ["validation"]
-    pairs = read_table(pairs_file, ["anchor_id", "other_id", "label", "split"], splits=wanted)
-
-    def pairs_of(split: str, ids: pd.Index) -> Pairs:
-        listed = pairs[pairs.split == split]
-        first, second = (ids.get_indexer(pd.Index(listed[end])) for end in ("anchor_id", "other_id"))
-        if len(listed) and min(first.min(), second.min()) < 0:
-            raise InputError(f"{pairs_file}: names images that {catalog_file} lacks: run `siamese pairs` again")
-        return first, second, listed.label.to_numpy()
-
-    validation = pairs[pairs.split == "validation"]
-    validation_ids = pd.Index(np.unique(pd.concat([validation.anchor_id, validation.other_id]).to_numpy(object)))
-    images.rows_of(validation_ids.tolist())  # a missing image is told now, not after the first epoch
-    rows, turns = images.rows_of(catalog.image_id.tolist()), np.zeros(len(codes), np.int8)
-    if params.augmentation.rotations:
-        codes, rows, turns = with_rotations(codes, rows)
-    data = Data(
-        images,
-        codes,
-        rows,
-        turns,
-        params.augmentation.blend,
-        pairs_of("train", pd.Index(catalog.image_id)),
-        validation_ids.to_numpy(),
-        pairs_of("validation", validation_ids),
-    )
-    if not len(validation) or not data.plan(params, 0).steps:
-        raise InputError(f"{pairs_file}: has no pairs to train or to validate with: see `siamese inspect`")
-    return data
-
-
-def with_rotations(codes: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each image four times, turned by 0 to 3 quarters: codes, rows and turns, int [4 * images].
-
-    A turned character is another one, so each turn of an identity has a code of its own; unknown stays unknown.
-    """
-    turns = np.repeat(np.arange(4, dtype=np.int8), len(codes))
-    known = np.tile(codes, 4)
-    return np.where(known == UNKNOWN, UNKNOWN, 4 * known + turns), np.tile(rows, 4), turns
-
-
-def turned(pixels: np.ndarray, turns: np.ndarray) -> np.ndarray:
-    """Images rotated by so many quarters of a turn, counterclockwise: uint8 [images, side, side, channels]."""
-    if turns.any():
-        pixels = pixels.copy()
-        for quarters in range(1, 4):
-            chosen = turns == quarters
-            pixels[chosen] = np.rot90(pixels[chosen], quarters, axes=(1, 2))
-    return pixels
-
-
-def blended(pixels: np.ndarray, codes: np.ndarray, most: float, rng: np.random.Generator) -> np.ndarray:
-    """A step's images with new identities, each between two of the step's: what sets people apart is learned from more
-    people than there are. (Zhang et al. 2018, mixup, blends any two images, and their labels.)
-
-    Each identity has another as its partner and a share, drawn uniformly up to `most`; into each of its images goes one
-    of the partner's, by that share. Images of unknown identity stay as they are.
-
-    Args:
-        pixels: uint8 [images, *image_shape].
-        codes: int [images], identities.
-        most: largest share; 0: none is blended.
-
-    Returns:
-        uint8 [images, *image_shape].
-    """
-    identities, own = np.unique(codes, return_inverse=True)
-    known = np.flatnonzero(identities != UNKNOWN)
-    if not most or len(known) < 2:
-        return pixels
-    partners, shares = np.arange(len(identities)), np.zeros(len(identities))
-    partners[known] = np.roll(known, rng.integers(1, len(known)))
-    shares[known] = rng.uniform(0, most, len(known))
-    members = np.split(np.argsort(own, kind="stable"), np.cumsum(np.bincount(own))[:-1])
-    found = np.arange(len(codes))
-    for identity, partner in enumerate(partners):
-        mine, theirs = members[identity], rng.permutation(members[partner])
-        found[mine] = np.resize(theirs, len(mine)) if partner != identity else mine
-    share = shares[own][:, None, None, None]
-    return np.rint((1 - share) * pixels + share * pixels[found]).astype(np.uint8)
 
 
 def train(
@@ -422,17 +275,6 @@ def write_model(model: Any, servable: Any, folder: Path) -> None:
     with whole_folder(folder, MODEL_FILES) as beside:
         model.save(beside / "siamese.keras")
         export(servable, beside / "servable")
-
-
-def _images_for(network: str, images_folder: Place) -> StoredImages:
-    images = stored.opened(images_folder)
-    if images.image_shape != SIZES[network].image:
-        here, seen = ("x".join(map(str, shape)) for shape in (images.image_shape, SIZES[network].image))
-        raise InputError(
-            f"{images_folder}: holds images of {here}, model.network {network} sees {seen}: "
-            "run `siamese preprocess` again"
-        )
-    return images
 
 
 def _measured(training: Training, data: Data, check: Callable[[], None]) -> dict[str, float] | None:
