@@ -11,7 +11,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from ruamel.yaml import YAML
 from recipes.picture import roc
 from siamese import params
 from siamese.errors import InputError
-from siamese.files import write_json
+from siamese.files import sha256, whole_file, write_json
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
+UNFINISHED = "unfinished"  # in seconds.json, of a training that was interrupted
 OWN_NAME = ("-c", "user.name=siamese", "-c", "user.email=siamese@localhost")  # of commits that no branch gets
 
 
@@ -46,7 +48,10 @@ class Workplace:
         self.recipe_folder = ROOT / "recipes" / recipe
         self.folder = folder.absolute()
         self.source, self.seeds, self.settings = source, list(seeds), list(settings)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: no folder can be made there ({error.strerror}): name another one") from None
 
     def fetch(self, name: str) -> Path:
         """The published data set, laid out by `siamese fetch`."""
@@ -69,24 +74,22 @@ class Workplace:
         self._write_params(folder, [f"data.path={data}", f"train.seed={seed}", *own, *self.settings])
         say(f"{self.name}: {folder}")
         call("dvc", "repro", "--quiet", "preprocess", "pairs", cwd=folder)
-        began = time.monotonic()
-        before = _modified(folder / "artifacts/history.csv")
-        call("dvc", "repro", "--quiet", "train", cwd=folder)
-        if _modified(folder / "artifacts/history.csv") != before:
-            write_json(folder / "seconds.json", {"train": round(time.monotonic() - began)})
+        with timed(folder):
+            call("dvc", "repro", "--quiet", "train", cwd=folder)
         call("dvc", "repro", "--quiet", cwd=folder)
         picture = roc((folder / "report.html").read_text(encoding="utf-8"))
-        (folder / "roc.svg").write_text(picture, encoding="utf-8")
-        return Run(folder, data, seed, json.loads((folder / "seconds.json").read_text())["train"])
+        with whole_file(folder / "roc.svg") as drawn:
+            drawn.write_text(picture, encoding="utf-8")
+        return Run(folder, data, seed, seconds_of(folder))
 
     def _write_params(self, folder: Path, settings: Sequence[str]) -> None:
         given = YAML(typ="safe").load(self.recipe_folder / "params.yaml") or {}
         defaults = YAML(typ="safe").load(ROOT / "params.yaml")
-        beside = folder / "params.yaml"
-        with beside.open("w", encoding="utf-8") as file:
-            YAML().dump(params.laid_over(defaults, given), file)
-        checked = params.load(beside, settings)  # what is wrong is told now
-        beside.write_text(params.to_yaml(checked), encoding="utf-8")
+        with whole_file(folder / "params.yaml") as beside:
+            with beside.open("w", encoding="utf-8") as file:
+                YAML().dump(params.laid_over(defaults, given), file)
+            checked = params.load(beside, settings)  # what is wrong is told now
+            beside.write_text(params.to_yaml(checked), encoding="utf-8")
 
     def write(self, results: Sequence[dict[str, Any]], *lines: str) -> None:
         """Writes `results.json`, and prints what came of it."""
@@ -96,12 +99,17 @@ class Workplace:
 
 @dataclass(frozen=True)
 class Run:
-    """A training that is done: its copy of the repository, its data, its seed, and how many seconds `train` took."""
+    """A training that is done: its copy of the repository, its data, its seed, and how many seconds `train` took, if
+    that is known."""
 
     folder: Path
     data: Path
     seed: int
-    seconds: int
+    seconds: int | None
+
+    @property
+    def time(self) -> str:
+        return "trained before" if self.seconds is None else f"trained in {self.seconds} s"
 
     def trials(self, listed: str, *options: str | Path) -> dict[str, Any]:
         """The figures of `siamese trials` on a list of the data's `protocol` folder."""
@@ -127,7 +135,37 @@ def copy_repository(folder: Path) -> None:
     git("-C", folder, "fetch", "--quiet", ROOT, now)
     git("-C", folder, "checkout", "--quiet", "--force", "--detach", now)
     if known is not None:
-        lock.write_bytes(known)
+        with whole_file(lock) as beside:
+            beside.write_bytes(known)
+
+
+@contextmanager
+def timed(folder: Path) -> Iterator[None]:
+    """Adds a training's seconds to `seconds.json`, under the SHA-256 of the history that it wrote: that is the same
+    where DVC brings the training back. What a training took until it was interrupted is added to what it takes then."""
+    file = folder / "seconds.json"
+    known: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
+    before = _history(folder)
+    began = time.monotonic() - known.pop(UNFINISHED, 0)
+    done = UNFINISHED
+    try:
+        yield
+        done = _history(folder)
+    finally:
+        if done != before and done not in known:
+            write_json(file, {**known, done: round(time.monotonic() - began)})
+
+
+def seconds_of(folder: Path) -> int | None:
+    """How long the training took whose history lies there; None where nobody measured it."""
+    file = folder / "seconds.json"
+    found: int | None = json.loads(file.read_text()).get(_history(folder)) if file.exists() else None
+    return found
+
+
+def _history(folder: Path) -> str:
+    file = folder / "artifacts/history.csv"
+    return sha256(file) if file.exists() else ""
 
 
 def git(*arguments: str | Path) -> str:
@@ -144,17 +182,18 @@ def call(command: str, *arguments: str | Path, cwd: Path) -> None:
         InputError: it fails.
     """
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run([BIN / command, *map(str, arguments)], cwd=cwd, env=environment, check=False)
-    if done.returncode:
-        raise InputError(f"{cwd}: `{command} {' '.join(map(str, arguments))}` ended with {done.returncode}, see above")
+    running = subprocess.Popen([BIN / command, *map(str, arguments)], cwd=cwd, env=environment)
+    try:
+        code = running.wait()
+    except KeyboardInterrupt:  # the command heard it, too, and may be writing a checkpoint
+        running.wait()
+        raise
+    if code:
+        raise InputError(f"{cwd}: `{command} {' '.join(map(str, arguments))}` ended with {code}, see above")
 
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _modified(file: Path) -> int:
-    return file.stat().st_mtime_ns if file.exists() else 0
 
 
 def percent(found: Mapping[str, Any], metric: str) -> str:

@@ -126,6 +126,17 @@ def test_nothing_is_done_twice_and_nobody_s_folder_is_touched(tmp_path: Path, st
     assert [file.name for file in theirs.iterdir()] == ["letter.txt"]
 
 
+def test_a_folder_with_lists_of_another_version_is_named(tmp_path: Path, stand_in: None) -> None:
+    source, made = as_zip(tmp_path / "orl.zip", faces("png")), tmp_path / "faces"
+    assert fetch.run("orl", [source], made, tmp_path)
+    about = made / "protocol/source.json"
+    about.write_text(
+        json.dumps({key: value for key, value in json.loads(about.read_text()).items() if key != "edition"})
+    )
+    with pytest.raises(InputError, match="faces: was made by another version of siamese, which drew other lists"):
+        fetch.run("orl", [source], made, tmp_path)
+
+
 def test_what_is_not_the_published_set_is_refused(tmp_path: Path, stand_in: None) -> None:
     other = faces("png") | {"s1/1.png": face(200, 200, "png")}
     fewer = dict(list(faces("png").items())[:390])
@@ -155,7 +166,7 @@ def test_a_damaged_archive_is_one_line(packed: str, spoil: Callable, tmp_path: P
     else:
         as_tar(archive, faces("png"), packed.rpartition(".")[2])
     archive.write_bytes(spoil(archive.read_bytes()))
-    with pytest.raises(InputError) as raised:
+    with pytest.raises(InputError, match=r"get (it|its archive|them) again|aren't the published ones") as raised:
         fetch.run("orl", [archive], tmp_path / "faces", tmp_path)
     assert "\n" not in str(raised.value) and not (tmp_path / "faces").exists()
 
@@ -181,6 +192,9 @@ def test_an_image_that_is_none_is_named(tmp_path: Path, stand_in: None) -> None:
 def test_a_list_of_pairs_that_is_none_is_not_the_published_one(tmp_path: Path) -> None:
     copy = as_folder(tmp_path / "copy", {"pairsDevTrain.txt": b"who with whom\n\xff\xfe three\n2\nAnn 1 2\n"})
     assert lfw.pairs((copy / "pairsDevTrain.txt").read_bytes()) == [("Ann/Ann_0001.jpg", "Ann/Ann_0002.jpg", 1)]
+    with pytest.raises(InputError, match=r"copy: pairsDevTest\.txt of lfw are not there: name them, too, with --from"):
+        fetch.run("lfw", [copy], tmp_path / "faces", tmp_path)
+    (copy / "pairsDevTest.txt").touch()
     with pytest.raises(InputError, match="0 of the 4992 images of lfw are there"):
         fetch.run("lfw", [copy], tmp_path / "faces", tmp_path)
 
@@ -243,6 +257,9 @@ def test_a_busy_server_is_asked_again_and_a_refusal_is_told(tmp_path: Path) -> N
             download(Address(server.address, "b.zip", SHA256), tmp_path, wait=0)
         assert download(Address(server.address, "a.zip", SHA256), tmp_path) == tmp_path / "a.zip"
         assert len(server.asked) == 4
+        (tmp_path / "a.zip").write_bytes(CONTENT[:-1])
+        with pytest.raises(InputError, match=r"a\.zip: isn't the published file: delete it and run again"):
+            download(Address(server.address, "a.zip", SHA256), tmp_path)
 
 
 def test_what_was_complete_when_the_process_ended_is_downloaded_anew(tmp_path: Path) -> None:
@@ -295,6 +312,19 @@ def test_the_command_downloads_what_no_source_is_given_for(
         assert cli.run(["fetch", "orl"]) == 0
     assert (tmp_path / "data/orl/s40/10.png").exists()
     assert (tmp_path / ".siamese/downloads/orl/att_faces.zip").read_bytes() == packed
+
+
+def test_a_wrong_download_whose_publisher_gives_no_digest_is_named(
+    tmp_path: Path, stand_in: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with CuttingServer(b"<html>moved</html>", []) as server, working_folder(tmp_path):
+        published = replace(fetch.of("orl"), addresses=(Address(server.address, "att_faces.html"),))
+        monkeypatch.setitem(fetch.DATA_SETS, "orl", published)
+        for _ in range(2):  # the second time it's there already
+            assert cli.run(["fetch", "orl"]) == 2
+            told = capsys.readouterr().err
+            assert "0 of the 400 images of orl are there" in told
+            assert "what was downloaded lies in .siamese/downloads/orl: delete it to download anew" in told
 
 
 def test_archives_are_read_in_place(tmp_path: Path) -> None:

@@ -6,14 +6,16 @@ import json
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
 
 from recipes import workplace
-from recipes.__main__ import NAMES
+from recipes.__main__ import NAMES, main
 from siamese import params
 from siamese.dotted import flat
 from siamese.errors import InputError
@@ -76,6 +78,54 @@ def test_what_git_says_is_told_in_one_line(checkout: Path, tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"^git clone .*already exists") as told:
         workplace.copy_repository(tmp_path / "copy")
     assert "\n" not in str(told.value)
+
+
+def test_the_time_of_a_training_is_known_again_when_dvc_brings_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clock: a training of 100 s; one of 30 s until it is interrupted, and 50 s after; the first one brought back."""
+    history = tmp_path / "artifacts/history.csv"
+    history.parent.mkdir()
+    clock = iter([0, 100, 200, 230, 300, 350, 400, 401]).__next__
+    monkeypatch.setattr(workplace, "time", SimpleNamespace(monotonic=clock))
+    assert workplace.seconds_of(tmp_path) is None
+    with workplace.timed(tmp_path):
+        history.write_text("first")
+    assert workplace.seconds_of(tmp_path) == 100
+    with pytest.raises(KeyboardInterrupt), workplace.timed(tmp_path):
+        history.write_text("half of the second")
+        raise KeyboardInterrupt
+    assert workplace.seconds_of(tmp_path) is None
+    with workplace.timed(tmp_path):
+        history.write_text("second")
+    assert workplace.seconds_of(tmp_path) == 30 + 50
+    with workplace.timed(tmp_path):
+        history.write_text("first")
+    assert workplace.seconds_of(tmp_path) == 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["orl", "--to", "file"], 2, "siamese: file: no folder can be made there (File exists): name another one"),
+        (["orl", "--seeds", "-1"], 2, "-1: name a whole number from 0 to 4294967295"),
+        (["anomaly", "--from", "wheel", "--to", "new"], 2, "siamese: wheel: grass.png isn't grey, 512 x 512"),
+        (["anomaly", "--from", "nowhere", "--to", "new"], 2, "siamese: nowhere: is not there"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    arguments: list[str], code: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "wheel").mkdir()
+    for name, size in {"brick": 512, "grass": 511, "gravel": 512}.items():
+        Image.new("L", (size, size)).save(tmp_path / f"wheel/{name}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["recipes", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed = capsys.readouterr()
+    assert ended.value.code == code and told in printed.err and "Traceback" not in printed.err
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ def main() -> None:
             found = done.trials("trials-choose")["one_shot"]
             ends = f"{found['low']:.1%} to {found['high']:.1%}"
             label = name if len(given.seeds) == 1 else f"{name}, seed {seed}"
-            print(f"| {label} | {found['accuracy']:.1%} ({ends}) | {done.seconds} s |", flush=True)
+            print(f"| {label} | {found['accuracy']:.1%} ({ends}) | {done.time} |", flush=True)
 
 
 if __name__ == "__main__":

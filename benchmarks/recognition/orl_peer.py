@@ -34,9 +34,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder that `siamese fetch orl` made")
     data = parser.parse_args().data
+    lists = sorted((data / "protocol").glob("splits-*.csv"))
+    if not lists:
+        parser.error(f"{data}: holds no protocol/splits-*.csv: name a folder that `siamese fetch orl` made")
     faces = {path.relative_to(data).as_posix(): pixels(path) for path in sorted(data.glob("s*/*.png"))}
     found = {}
-    for file in sorted((data / "protocol").glob("splits-*.csv")):
+    for file in lists:
         name = file.stem.removeprefix("splits-")
         split = pd.read_csv(file).set_index("identity").split
         found[name], components = measured(faces, split, trials.read(data / f"protocol/trials-{name}.csv"))

@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +31,14 @@ from sklearn.metrics import roc_auc_score
 
 from siamese import trials
 from siamese.claims import fused
-from siamese.errors import InputError
+from siamese.errors import InputError, in_one_line
 from siamese.fetch.archive import opened, read
 from siamese.files import whole_folder
 from siamese.sample import refuse_used
 
 TEXTURES = ("brick", "grass", "gravel")
-SIDE = 64  # of a patch, pixels
+SIZE = (512, 512)  # of a picture, pixels
+SIDE = 64  # of a patch
 AREA = (0.01, 0.04)  # of a patch that a flaw changes
 WINDOW = 33  # pixels: what is local
 SUBTLE = (0.8, 1.0)  # how much a flaw changes, local standard deviations
@@ -70,7 +71,7 @@ def main() -> None:
     comparing.add_argument("data", type=Path, help="folder that `make` made")
     given = parser.parse_args()
     if given.command == "make":
-        make(given.to, given.seed, pictures(given.source or installed()))
+        make(given.to, given.seed, pictures([given.source or installed()]))
     else:
         print(peers(given.data).to_string(float_format="{:.3f}".format))
 
@@ -87,19 +88,27 @@ def installed() -> Path:
     return Path(found.submodule_search_locations[0]) / "data"
 
 
-def pictures(source: Path) -> dict[str, np.ndarray]:
+def pictures(sources: Sequence[Path]) -> dict[str, np.ndarray]:
     """The textures by name, float64 [512, 512].
 
     Raises:
-        InputError: one isn't there.
+        InputError: one isn't there, or is another picture.
     """
-    with opened([source], ["scikit_image*.whl"]) as files:
+    where = f"{', '.join(map(str, sources))}: "
+    advice = ": name scikit-image's wheel, or its folder data"
+    with opened(sources, ["scikit_image*.whl"]) as files:
         of = {Path(name).stem: (name, get) for name, get in files.items() if name.endswith(".png")}
         for texture in TEXTURES:
             if texture not in of:
-                raise InputError(f"{source}: holds no {texture}.png: name scikit-image's wheel, or its folder data")
+                raise InputError(f"{where}holds no {texture}.png{advice}")
         contents = {texture: read(*of[texture]) for texture in TEXTURES}
-    return {name: np.asarray(Image.open(io.BytesIO(content)), np.float64) for name, content in contents.items()}
+    found = {}
+    for name, content in contents.items():
+        with in_one_line(f"{where}{name}.png is no image that can be read{advice}"):
+            found[name] = np.asarray(Image.open(io.BytesIO(content)), np.float64)
+        if found[name].shape != SIZE:
+            raise InputError(f"{where}{name}.png isn't grey, 512 x 512{advice}")
+    return found
 
 
 def make(folder: Path, seed: int, textures: dict[str, np.ndarray]) -> None:

@@ -9,12 +9,11 @@ def run(at: Workplace) -> None:
 
     from benchmarks.recognition import textures
 
-    pictures = textures.pictures(at.source[0] if at.source else textures.installed())
     results, lines = [], []
     for seed in at.seeds:
         data = at.folder / f"data/textures-{seed}"
         if not data.exists():
-            textures.make(data, seed, pictures)
+            textures.make(data, seed, textures.pictures(at.source or [textures.installed()]))
         done = at.trained("textures", data, seed)
         claims = done.folder / "claims.csv"
         done.trials("trials", "--scores", claims)
@@ -23,8 +22,5 @@ def run(at: Workplace) -> None:
         best = peers["mean"].idxmax()
         results.append({"seed": seed, "seconds": done.seconds, "auroc": found, "peers": peers.to_dict("index")})
         each = ", ".join(f"{name} {value:.3f} ({low:.3f} to {high:.3f})" for name, (value, low, high) in found.items())
-        lines.append(
-            f"seed {seed}: AUROC {each}; best peer's mean {peers['mean'].max():.3f} ({best}); "
-            f"trained in {done.seconds} s"
-        )
+        lines.append(f"seed {seed}: AUROC {each}; best peer's mean {peers['mean'].max():.3f} ({best}); {done.time}")
     at.write(results, *lines)

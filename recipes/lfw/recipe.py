@@ -11,8 +11,5 @@ def run(at: Workplace) -> None:
         done = at.trained("view1", data, seed)
         found = done.trials("trials-view1")["verification"]["different"]
         results.append({"seed": seed, "seconds": done.seconds, **found})
-        lines.append(
-            f"seed {seed}: accuracy {percent(found, 'accuracy')}, EER {percent(found, 'eer')}, "
-            f"trained in {done.seconds} s"
-        )
+        lines.append(f"seed {seed}: accuracy {percent(found, 'accuracy')}, EER {percent(found, 'eer')}, {done.time}")
     at.write(results, *lines)

@@ -19,6 +19,6 @@ def run(at: Workplace) -> None:
         results.append({"seed": seed, "seconds": done.seconds, listed: found})
         lines.append(
             f"seed {seed}: {found['accuracy']:.2%} ({found['low']:.2%} to {found['high']:.2%}) of {found['trials']:,} "
-            f"{found['ways']}-way trials, trained in {done.seconds} s"
+            f"{found['ways']}-way trials, {done.time}"
         )
     at.write(results, *lines)

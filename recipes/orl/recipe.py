@@ -19,7 +19,7 @@ def run(at: Workplace) -> None:
             found = done.trials(f"trials-{split}", "--cohort", cohort)["verification"]["different"]
             eers[split] = found["eer"]
             results.append({"split": split, "seed": seed, "seconds": done.seconds, **found})
-            lines.append(f"{split}, seed {seed}: EER {percent(found, 'eer')}, trained in {done.seconds} s")
+            lines.append(f"{split}, seed {seed}: EER {percent(found, 'eer')}, {done.time}")
         random = [eers[split] for split in RANDOM]
         lines.append(f"random splits, seed {seed}: mean EER {mean(random):.1%}, standard deviation {stdev(random):.1%}")
     at.write(results, *lines)

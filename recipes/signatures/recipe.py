@@ -15,5 +15,5 @@ def run(at: Workplace) -> None:
             found = done.trials(f"trials-{references}", "--fuse", "relative")["verification"]
             results.append({"seed": seed, "seconds": done.seconds, "references": references, **found})
             eers = ", ".join(f"{kind} EER {percent(found[kind], 'eer')}" for kind in KINDS)
-            lines.append(f"seed {seed}, {references} reference(s): {eers}, trained in {done.seconds} s")
+            lines.append(f"seed {seed}, {references} reference(s): {eers}, {done.time}")
     at.write(results, *lines)

@@ -14,7 +14,7 @@ def run(at: Workplace) -> None:
     people = by_owner(path.relative_to(orl).as_posix() for path in orl.glob("s*/*.png"))
     results, lines = [], []
     for seed in at.seeds:
-        scored, seconds = {}, 0
+        scored, seconds = {}, []
         for person in people:
             data = at.folder / f"data/target-{seed}/{person}"
             if not data.exists():
@@ -23,8 +23,9 @@ def run(at: Workplace) -> None:
             claims = done.folder / "claims.csv"
             done.trials("trials", "--fuse", "relative", "--scores", claims)
             scored[person] = pd.read_csv(claims)
-            seconds += done.seconds
+            seconds.append(done.seconds)
         found = target.pooled(scored)
-        results.append({"seed": seed, "seconds": seconds, "pooled": found})
-        lines.append(f"seed {seed}: {found}, trained in {seconds} s")
+        took = None if None in seconds else sum(seconds)
+        results.append({"seed": seed, "seconds": took, "pooled": found})
+        lines.append(f"seed {seed}: {found}, trained in {took} s")
     at.write(results, *lines)

@@ -90,7 +90,7 @@ def refuse_used(folder: Path) -> None:
     except OSError as error:
         raise InputError(f"{folder}: can't be read ({error.strerror}): name a new folder") from None
     if not free:
-        raise InputError(f"{folder}: is there already, and the sample never replaces files: name a new folder")
+        raise InputError(f"{folder}: is there already, and no file is ever replaced: name a new folder")
 
 
 def jobs(params: SampleParams) -> Iterator[Job]:

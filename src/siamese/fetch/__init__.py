@@ -5,8 +5,8 @@ What a data set is stands in its module. It is checked by content, so that it do
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from json import loads
 from pathlib import Path
 
@@ -49,11 +49,11 @@ def run(name: str, sources: Sequence[Path], folder: Path, downloads: Path) -> bo
     if not sources and not data.addresses:
         raise InputError(f"{name}: has to be asked for at {data.page}: then name the archive with --from")
     places = list(sources) or [download(address, downloads / name) for address in data.addresses]
-    with opened(places, data.archives) as files:
+    where = ", ".join(map(str, places))
+    with _advised(None if sources else downloads / name), opened(places, data.archives) as files:
         contents = {path: read(path, get) for path, get in track(data.images(files).items(), "reading images")}
         texts = {path: read(path, get) for path, get in data.texts(files).items()}
-    where = ", ".join(map(str, places))
-    check(data, contents, texts, where)
+        check(data, contents, texts, where)
     with whole_folder(folder.resolve(), own=[]) as beside:
         for path, content in track(contents.items(), "writing images"):
             (beside / path).parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def run(name: str, sources: Sequence[Path], folder: Path, downloads: Path) -> bo
         for table, rows in data.protocol(contents, texts).items():
             rows.to_csv(beside / PROTOCOL / f"{table}.csv", index=False, lineterminator="\n")
         about = {field: getattr(data, field) for field in ("name", "title", "publisher", "cite", "terms", "page")}
-        write_json(beside / SOURCE, {**about, "images": len(contents), "digest": data.digest})
+        write_json(beside / SOURCE, {**about, "images": len(contents), "digest": data.digest, "edition": data.edition})
         refuse_used(folder)  # something may have been put there meanwhile
     return True
 
@@ -79,23 +79,48 @@ def of(name: str) -> DataSet:
 
 
 def is_there(data: DataSet, folder: Path) -> bool:
-    """Whether `folder` is what `run` made of this data set."""
-    with suppress(OSError, ValueError, AttributeError):
-        made: object = loads((folder / SOURCE).read_text(encoding="utf-8")).get("digest")
-        return made == data.digest
-    return False
+    """Whether `folder` is what `run` made of this data set.
+
+    Raises:
+        InputError: it is, by a version of siamese that drew other lists.
+    """
+    made = {}
+    with suppress(OSError, ValueError):
+        made = loads((folder / SOURCE).read_text(encoding="utf-8"))
+    if not isinstance(made, dict) or made.get("digest") != data.digest:
+        return False
+    if made.get("edition", 1) != data.edition:
+        raise InputError(
+            f"{folder}: was made by another version of siamese, which drew other lists: name a new folder with --to, or "
+            "delete this one"
+        )
+    return True
+
+
+@contextmanager
+def _advised(downloaded: Path | None) -> Iterator[None]:
+    """Says where the downloads lie if what is in them is wrong."""
+    try:
+        yield
+    except InputError as error:
+        if downloaded is None:
+            raise
+        raise InputError(f"{error}; what was downloaded lies in {downloaded}: delete it to download anew") from None
 
 
 def check(data: DataSet, contents: Mapping[str, bytes], texts: Mapping[str, bytes], where: str) -> None:
     """That these are the published images.
 
     Raises:
-        InputError: they aren't.
+        InputError: they aren't, or a list that belongs to them isn't there.
     """
+    missing = sorted(set(data.lists) - set(texts))
+    if missing:
+        raise InputError(f"{where}: {' and '.join(missing)} of {data.name} are not there: name them, too, with --from")
     if len(contents) != data.count:
         raise InputError(
             f"{where}: {len(contents)} of the {data.count} images of {data.name} are there: "
-            f"name all of its archives with --from (see {data.page})"
+            f"name all of its archives with --from, or get them again (see {data.page})"
         )
     found = digest_of(data, contents, texts)
     if found != data.digest:

@@ -27,6 +27,8 @@ _UNREADABLE = (
     lzma.LZMAError,
 )
 
+PACKED = (".zip", ".whl", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")  # names of archives
+
 Read = Callable[[], bytes]
 Files = dict[str, Read]
 
@@ -81,13 +83,19 @@ def read(name: str, reader: Read) -> bytes:
 
 
 def _members(archive: Path, held: ExitStack) -> Files:
-    """What an archive holds; nothing where the file is none."""
+    """What an archive holds; nothing where the file is none.
+
+    Raises:
+        one of _UNREADABLE: it is damaged.
+    """
     if zipfile.is_zipfile(archive):
         zipped = held.enter_context(zipfile.ZipFile(archive))
         return {name: partial(zipped.read, name) for name in zipped.namelist() if not name.endswith("/")}
     if tarfile.is_tarfile(archive):
         tape = held.enter_context(tarfile.open(archive))  # noqa: SIM115
         return {member.name.removeprefix("./"): partial(_extracted, tape, member) for member in tape if member.isfile()}
+    if archive.name.lower().endswith(PACKED):
+        raise zipfile.BadZipFile("neither a zip nor a tar file, or half of one")
     return {}
 
 

@@ -40,6 +40,8 @@ class DataSet:
         digest: of all images and of `texts`, as `siamese.fetch.digest_of` makes it.
         images: files to its images: path in the identity folders to what reads it, in the files' order.
         texts: files to those other files that the protocol is made from.
+        lists: their names, where there must be some.
+        edition: of the protocol's tables; another number where they are drawn otherwise than they were.
         protocol: the images' contents by path, and those texts, to tables by name: what is written as
             `protocol/<name>.csv`.
         mark: an image's content to what identifies it, equal for equal pixels or equal bytes.
@@ -58,4 +60,6 @@ class DataSet:
     images: Callable[[Files], Files]
     protocol: Callable[[Mapping[str, bytes], Mapping[str, bytes]], Mapping[str, pd.DataFrame]]
     texts: Callable[[Files], Files] = field(default=lambda files: {})
+    lists: tuple[str, ...] = ()
+    edition: int = 1
     mark: Callable[[bytes], str] = content_mark

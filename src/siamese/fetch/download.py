@@ -50,6 +50,8 @@ def download(address: Address, folder: Path, wait: float = WAIT) -> Path:
     """
     target = folder / address.file
     if target.exists():
+        if not _as_published(address, target):
+            raise InputError(f"{target}: isn't the published file: delete it and run again")
         say(f"{target}: downloaded before")
         return target
     partial = folder / f"{address.file}.part"
@@ -116,13 +118,17 @@ def _parts(answer: http.client.HTTPResponse) -> Iterator[bytes]:
 
 def _check(address: Address, partial: Path) -> None:
     """Removes what isn't the published file, so that the next attempt begins anew."""
-    if address.digest is None:
-        return
-    with partial.open("rb") as file:
-        found = hashlib.file_digest(file, "md5" if len(address.digest) == 32 else "sha256").hexdigest()
-    if found != address.digest:
+    if not _as_published(address, partial):
         partial.unlink()
-        raise InputError(f"{address.url}: gives another file than published ({found}): use --from with a copy of it")
+        raise InputError(f"{address.url}: gives another file than published: use --from with a copy of it")
+
+
+def _as_published(address: Address, file: Path) -> bool:
+    if address.digest is None:
+        return True
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, "md5" if len(address.digest) == 32 else "sha256")
+    return found.hexdigest() == address.digest
 
 
 def _of_the_disk(error: Exception) -> bool:

@@ -101,5 +101,6 @@ LFW = DataSet(
     digest="aeeb8b775b4e534c15dd30f480bd92df70d14f193a9a0e2444f27a73e47cdb31",
     images=images,
     texts=texts,
+    lists=(TRAIN, TEST),
     protocol=protocol,
 )

@@ -72,5 +72,6 @@ ORL = DataSet(
     digest="932db74096e063f6b9724aaadc18a30c9710017a4cedc4122c3bdf7ad06749ae",
     images=images,
     protocol=protocol,
+    edition=2,
     mark=pixels_mark,
 )

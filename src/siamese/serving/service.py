@@ -100,7 +100,7 @@ class Service:
         return verdict
 
     async def embed(self, images: Sequence[Decoded]) -> np.ndarray:
-        """Embeddings, float32 [images, 4096]."""
+        """Embeddings, float32 [images, units]."""
         return await self._batcher.embed(np.stack([image.pixels for image in images]))
 
     def _decode(self, name: str, data: bytes) -> Decoded:
