@@ -91,8 +91,8 @@ def is_there(data: DataSet, folder: Path) -> bool:
         return False
     if made.get("edition", 1) != data.edition:
         raise InputError(
-            f"{folder}: was made by another version of siamese, which drew other lists: name a new folder with --to, or "
-            "delete this one"
+            f"{folder}: was made by another version of siamese, which drew other lists: name a new folder with "
+            "--to, or delete this one"
         )
     return True
 
