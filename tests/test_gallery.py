@@ -6,6 +6,7 @@ Embeddings of one number, a head of weight -1 and bias 0: the score of two is si
 from __future__ import annotations
 
 import fcntl
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -107,6 +108,14 @@ def test_a_rate_of_one_in_a_hundred_takes_99_images_of_others() -> None:
     assert few.false_accept_rate == pytest.approx(1 / 99)
     assert few.warning is not None and "98 images of others can't tell of a false-accept rate of 0.01" in few.warning
     assert "(that takes 99)" in few.warning
+
+
+def test_the_rate_that_is_advised_gives_no_further_warning() -> None:
+    for count in range(1, 99):
+        scores = np.linspace(0.1, 0.9, count + 1).tolist()[: count + 1]
+        told = chosen(scores, 1e-4).warning
+        assert told is not None
+        assert chosen(scores, float(told.rpartition(" ")[2])).warning is None
 
 
 def test_a_rate_near_1_is_that_of_the_lowest_score() -> None:
@@ -219,6 +228,18 @@ def test_nobody_else_changes_a_gallery_meanwhile(tmp_path: Path) -> None:
         return enrolled(*FEW, there=there)
 
     galleries.change(file, change)
+
+
+def test_a_gallery_behind_a_link_stays_one_and_as_private_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    file, link = tmp_path / "real/people.parquet", tmp_path / "link.parquet"
+    galleries.change(file, lambda there: enrolled(*FEW, there=there))
+    file.chmod(0o600)
+    link.symlink_to(file)
+    galleries.change(link, lambda there: enrolled(("dan", 20), there=there))
+    assert link.is_symlink() and "dan" in galleries.read(file).identities
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not (tmp_path / ".link.parquet.lock").exists()
 
 
 def test_of_many_changes_at_once_none_is_lost(tmp_path: Path) -> None:

@@ -185,6 +185,18 @@ HEAD = ("probe", "reference", "label")
         ([HEAD], "has no rows: write the columns"),
         ([HEAD, ("a", "b", "yes")], "label yes: must be 1 (same identity) or 0"),
         ([HEAD, ("a", "b", "")], "label without a value: must be 1"),
+        (
+            [HEAD, ("a/1", "a/2", 1), ("a/1", "/b/1", 0)],
+            "row 3: reference /b/1: must lie in the data folder: name it by",
+        ),
+        ([HEAD, ("a/../../b", "a/2", 1)], "row 2: probe a/../../b: must lie in the data folder"),
+        ([HEAD, ("", "a/2", 1)], "row 2: probe without a value: must lie in the data folder"),
+        ([(*HEAD, "kind"), ("a", "b", 1, ""), ("a", "c", 0, "all")], "kind all: is a word of the answer"),
+        ([(*HEAD, "kind"), ("a", "b", 1, ""), ("a", "c", 0, "different")], "kind different: is a word of the answer"),
+        (
+            [(*HEAD, "kind"), ("a", "b", 1, "own"), ("a", "c", 0, "skilled")],
+            "kind skilled has wrong claims (label 0) and",
+        ),
         ([(*HEAD, "claim"), ("a", "b", 1, 1), ("c", "b", 1, 1)], "row 2: a claim's rows must share probe, label, kind"),
         ([(*HEAD, "trial"), ("a", "b", 1, 1), ("a", "c", 1, 1)], "one claim be right"),
         ([(*HEAD, "trial"), ("a", "b", 1, 1), ("x", "c", 0, 1)], "a trial's rows must share the probe"),
@@ -196,6 +208,41 @@ def test_what_is_no_list_is_one_line(tmp_path: Path, rows: list, reason: str) ->
         trials.read(written(tmp_path, rows))
     assert reason in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_an_image_is_one_however_its_path_is_written(tmp_path: Path) -> None:
+    """So intervals resample the same identities."""
+    table = trials.read(written(tmp_path, [HEAD, ("./a/1", "a//2", 1), ("a/1", "./b/1", 0)]))
+    assert table[["probe", "reference"]].to_numpy().tolist() == [["a/1", "a/2"], ["a/1", "b/1"]]
+
+
+@pytest.mark.parametrize("listed", [pairs_of(2, 2), runs_of(2, 2)])
+def test_scores_that_are_no_numbers_are_told(listed: pd.DataFrame) -> None:
+    with pytest.raises(InputError, match="a score that is no number"):
+        trials.measured(listed, np.full(listed.claim.nunique(), np.nan), 0.5, True, PARAMS)
+
+
+def test_scores_are_written_by_the_claims_names_and_never_over_the_list(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of = pd.read_parquet(workspace / "artifacts/catalog.parquet").groupby("identity").path.apply(list)
+    one, other = of.iloc[0], of.iloc[1]
+    rows = [(one[0], one[1], 1, "q3"), (one[0], one[2], 1, "q3"), (one[0], other[0], 0, "q1")]
+    named = written(tmp_path, [(*HEAD, "claim"), *rows])
+    before = named.read_bytes()
+    with working_folder(workspace):
+        assert cli.run(["trials", str(named), "--scores", str(tmp_path / "scores.csv")]) == 0
+        for option in ("--scores", "-o"):
+            capsys.readouterr()
+            assert cli.run(["trials", str(named), option, str(named)]) == 2
+            assert f"{named}: is the list itself: name another file" in capsys.readouterr().err
+        assert named.read_bytes() == before
+        scored = pd.read_csv(tmp_path / "scores.csv")
+        assert scored.claim.tolist() == ["q3", "q1"] and scored.reference.tolist() == [one[1], other[0]]
+        plain = written(tmp_path, [HEAD, *(row[:3] for row in rows)])
+        assert cli.run(["trials", str(plain), "--scores", str(tmp_path / "scores.csv")]) == 0
+    scored = pd.read_csv(tmp_path / "scores.csv")
+    assert scored.reference.tolist() == [one[1], one[2], other[0]] and "claim" not in scored
 
 
 def test_verification_needs_both_labels(tmp_path: Path) -> None:

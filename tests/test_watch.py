@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -172,6 +173,7 @@ class Reel:
     """Pictures that say which they are."""
 
     rate = float(RATE)
+    expected = 0
 
     def __init__(self, count: int) -> None:
         self._count, self._at, self.closed = count, -1, False
@@ -181,7 +183,8 @@ class Reel:
         return self._at < self._count
 
     def picture(self) -> np.ndarray:
-        return np.full((1, 1, 3), min(self._at, self._count - 1), np.uint8)
+        assert self._at < self._count, "as in OpenCV, behind the end there is no picture any more"
+        return np.full((1, 1, 3), self._at, np.uint8)
 
     def close(self) -> None:
         self.closed = True
@@ -229,6 +232,73 @@ def test_a_slow_model_skips_frames_of_a_file_that_plays() -> None:
     assert (tally.frames, tally.skipped, tally.seconds) == (4, 6, pytest.approx(1.4))
     assert [sight.rate for sight in sights] == [pytest.approx(1 / 0.35)] * 4
     assert str(tally) == "4 frames looked at in 1.4 s, 2.9 frames a second; 6 skipped"
+
+
+@pytest.mark.parametrize("name", ["film.avi", "film.mp4"])
+def test_a_slow_model_sees_the_last_frame_of_a_real_file(tmp_path: Path, name: str) -> None:
+    """As above; each frame's grey is its number's."""
+    with video.VideoFile(tmp_path / name, RATE) as file:
+        for number in range(10):
+            file.add(np.full((64, 64, 3), 20 * number, np.uint8))
+    time, greys = Time(), []
+    source = AsItPlays(video.Capture(str(tmp_path / name), name), time.clock, time.pass_by)
+    while frame := source.next(lambda: False):
+        greys.append(round(float(frame.pixels.mean()) / 20))
+        time.pass_by(0.35)
+    assert greys == [0, 3, 7, 9] and source.lost is None
+
+
+def test_a_film_that_is_cut_is_told(run: Run, film: Path, tmp_path: Path) -> None:
+    """Its first third: the head still tells of twelve frames."""
+    content = film.read_bytes()
+    (tmp_path / "cut.avi").write_bytes(content[: len(content) // 3])
+    code, out, err = run(tmp_path / "cut.avi", "--video", tmp_path / "seen.avi")
+    count = len(out.splitlines())
+    assert 0 < count < 10 and code == 2
+    assert f"cut.avi: damaged: ends after {count} of 12 frames" in err.splitlines()[-1]
+    assert len(pictures(tmp_path / "seen.avi")) == count
+
+
+@pytest.mark.parametrize("name", ["full.avi", "full.mp4"])
+def test_a_video_that_finds_no_room_is_told_and_not_kept(tmp_path: Path, name: str) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    noise = np.random.default_rng(0)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
+    try:
+        with (
+            pytest.raises(InputError, match=rf"{name}: can't be written whole \(\d+ of 60 frames\): make room"),
+            video.VideoFile(tmp_path / name, RATE) as file,
+        ):
+            for _ in range(60):
+                file.add(noise.integers(256, size=(120, 160, 3), dtype=np.uint8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_is_there_is_not_spoiled(run: Run, film: Path, gallery: Path, tmp_path: Path) -> None:
+    """Not by the video, not even a video; lines are added to text alone, which a gallery isn't."""
+    own = Path(shutil.copy(film, tmp_path / "own.avi"))
+    for arguments, expected in (
+        ((own, "--video", own), "own.avi: is there already, and no video is ever replaced: name a new file"),
+        ((own, "--jsonl", gallery), "four.parquet: is no text, to which lines could be added: name another file"),
+        ((own, "--jsonl", own), "own.avi: is no text"),
+    ):
+        before = own.read_bytes(), gallery.read_bytes()
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "") and expected in err.splitlines()[-1]
+        assert (own.read_bytes(), gallery.read_bytes()) == before
+
+
+def test_who_reads_the_lines_may_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the watch ends, as when a window is closed, and the video is finished."""
+
+    def left(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    lines = Lines(None)
+    monkeypatch.setattr("builtins.print", left)
+    assert not lines.take(Sight(Frame(0, 0.0, np.zeros((1, 1, 3), np.uint8)), [], [], True, 1.0, 0))
 
 
 def test_a_fast_model_waits_for_the_frames_of_a_file_that_plays() -> None:

@@ -9,6 +9,7 @@ model is needed.
 from __future__ import annotations
 
 import base64
+import stat
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from pathlib import Path
@@ -63,6 +64,7 @@ def change(file: Path, changed: Callable[[Gallery | None], Gallery]) -> Gallery:
     Raises:
         InputError: what is there is no gallery, or it can't be written.
     """
+    file = file.resolve()  # behind a link, so that all who change it wait for one lock
     with ExitStack() as held:
         try:
             held.enter_context(only_one(file.with_name(f".{file.name}.lock")))
@@ -71,6 +73,8 @@ def change(file: Path, changed: Callable[[Gallery | None], Gallery]) -> Gallery:
         made = changed(read(file) if file.exists() else None).with_impostors()
         with whole_file(file) as beside:
             _write(beside, made)
+            if file.exists():  # who may read it is for its owner to say
+                beside.chmod(stat.S_IMODE(file.stat().st_mode))
     return made
 
 

@@ -72,10 +72,10 @@ def threshold(gallery: Gallery, how: How, far: float, own: float | None, of_mode
     told = None
     if not rank:
         needed = math.ceil(1 / far - 1e-9) - 1
-        rate = 1 / (count + 1)
+        rate = math.ceil(1e4 / (count + 1)) / 1e4  # rounded up, so that it can be told
         told = (
             f"{count} images of others can't tell of a false-accept rate of {far:g} (that takes {needed}): "
-            f"the threshold is that of {rate:.2g}; add images (`siamese enroll --unknown`), or give --far {rate:.2g}"
+            f"the threshold is that of {rate:g}; add images (`siamese enroll --unknown`), or give --far {rate:g}"
         )
         rank = 1
     score = float(np.nextafter(found[rank - 1], np.float32(2)))

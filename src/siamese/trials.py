@@ -17,7 +17,7 @@ import fcntl
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ from siamese.weights import weights_digest
 
 REQUIRED = ("probe", "reference", "label")
 OPTIONAL = ("claim", "trial", "kind")
+NAME = "claim_name"  # a claim as the list names it
 ALL = "all"  # claims of every kind
 DIFFERENT = "different"  # wrong claims of no kind
 METRICS = ("eer", "auc", "accuracy", "precision", "recall", "false_accept_rate")
@@ -122,12 +123,14 @@ def run(
         fuse: how scores of a claim's references become one.
         cohort_file: catalog whose training images every image is held against, see `siamese.claims`; None: none.
         log_file: CSV that a row is added to, so that no look at a test goes unrecorded; None: none.
-        scores_file: CSV of each claim and its score, written; None: none.
+        scores_file: CSV of each claim and its score, written; None: none. Not the list itself.
 
     Raises:
         InputError: the list, an image, the model or its threshold can't be used; or the log is something else.
     """
     table = read(trials_csv)
+    if scores_file and scores_file.exists() and scores_file.samefile(trials_csv):
+        raise InputError(f"{scores_file}: is the list itself: name another file for the scores")
     by_identity = detect_layout(data_folder) == "identities"
     if log_file:
         refuse_other(log_file)
@@ -158,15 +161,16 @@ def run(
         note(log_file, result)
     if scores_file:
         with whole_file(scores_file) as beside:
-            claims = claims_of(table).drop(columns="reference")
-            claims.assign(score=claimed).to_csv(beside, index=False)
+            claims_of(table).drop(columns="claim").assign(score=claimed).rename(columns={NAME: "claim"}).to_csv(
+                beside, index=False
+            )
     return result
 
 
 def read(trials_csv: Path) -> pd.DataFrame:
     """The list: columns probe, reference, label (0 or 1), claim (0, 1, …), kind and, in n-way recognition, trial.
 
-    Rows keep their order. A claim is numbered by its first row.
+    Rows keep their order. A claim is numbered by its first row; where the list names it, `claim_name` does, too.
 
     Raises:
         InputError: it can't be read, or is no such list.
@@ -185,6 +189,18 @@ def read(trials_csv: Path) -> pd.DataFrame:
     if not table.label.isin(["0", "1"]).all():
         odd = table.label[~table.label.isin(["0", "1"])].iloc[0]
         raise InputError(f"{trials_csv}: label {odd or 'without a value'}: must be 1 (same identity) or 0")
+    for side in ("probe", "reference"):
+        paths = {name: PurePosixPath(name) for name in table[side].unique()}
+        outside = [name for name, path in paths.items() if path.is_absolute() or ".." in path.parts or not path.parts]
+        if outside:
+            row = int((table[side] == outside[0]).to_numpy().argmax()) + 2
+            raise InputError(
+                f"{trials_csv}: row {row}: {side} {outside[0] or 'without a value'}: must lie in the data folder: name "
+                "it by its path from there"
+            )
+        table[side] = table[side].map({name: path.as_posix() for name, path in paths.items()})
+    if "claim" in table:
+        table[NAME] = table.claim
     table = table.assign(
         label=table.label.astype(np.int64),
         claim=pd.factorize(table.claim)[0] if "claim" in table else np.arange(len(table)),
@@ -200,7 +216,22 @@ def read(trials_csv: Path) -> pd.DataFrame:
         right, ways = claims.groupby("trial").label.sum(), claims.groupby("trial").label.size()
         if not right.eq(1).all() or ways.nunique() > 1 or claims.groupby("trial").probe.nunique().gt(1).any():
             raise InputError(f"{trials_csv}: a trial's rows must share the probe, one claim be right, all trials alike")
+    else:
+        _check_kinds(trials_csv, table)
     return table
+
+
+def _check_kinds(trials_csv: Path, table: pd.DataFrame) -> None:
+    taken = sorted({ALL, DIFFERENT} & set(table.kind))
+    if taken:
+        raise InputError(f"{trials_csv}: kind {taken[0]}: is a word of the answer: call that kind otherwise")
+    right = set(table.kind[table.label == 1])
+    alone = sorted(set(table.kind[table.label == 0]) - right)
+    if right and "" not in right and alone:
+        raise InputError(
+            f"{trials_csv}: kind {alone[0] or 'without a name'} has wrong claims (label 0) and no right ones: leave "
+            "kind empty in right claims that count for every kind"
+        )
 
 
 def claims_of(table: pd.DataFrame) -> pd.DataFrame:
@@ -242,6 +273,8 @@ def measured(
         InputError: a score is no number, or there are no right or no wrong claims.
     """
     claims = claims_of(table).assign(score=claimed)
+    if not np.isfinite(claimed).all():
+        raise InputError("the model gives a score that is no number: train it again")
     if "trial" in claims:
         return {}, recognition(claims)
     assert threshold is not None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 from siamese.errors import InputError
 from siamese.files import whole_file
+from siamese.remote import Address, Place
 
 
 def refuse(page_file: Path, generator: str) -> None:
@@ -23,9 +23,25 @@ def refuse(page_file: Path, generator: str) -> None:
         raise InputError(f"{page_file}: a page is .html: name it so")
     if page_file.is_dir():
         raise InputError(f"{page_file}: is a folder: name a file")
-    with suppress(OSError), page_file.open(encoding="utf-8", errors="replace") as file:
-        if generator not in file.read(1000):
-            raise InputError(f"{page_file}: is there, and isn't a report of this command: name another file")
+    try:
+        with page_file.open(encoding="utf-8", errors="replace") as file:
+            ours = generator in file.read(1000)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"{page_file}: is there, and can't be read ({error.strerror}): name another file") from None
+    if not ours:
+        raise InputError(f"{page_file}: is there, and isn't a report of this command: name another file")
+
+
+def refuse_elsewhere(page: Place, generator: str) -> None:
+    """`refuse` for a page in a store; nothing for one here.
+
+    Raises:
+        InputError: something is there that isn't the command's.
+    """
+    if isinstance(page, Address) and page.is_file() and generator.encode() not in page.read_bytes()[:1000]:
+        raise InputError(f"{page}: is there, and isn't a report of this command: name another file")
 
 
 def write(page_file: Path, text: str) -> None:

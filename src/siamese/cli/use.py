@@ -119,6 +119,8 @@ def trials(
     if fuse not in get_args(Fusion):
         raise InputError(f"--fuse {fuse}: must be one of {', '.join(get_args(Fusion))}")
     params = load(params_file, settings or [])
+    if output and Path(output).exists() and Path(output).samefile(trials_csv):
+        raise InputError(f"{output}: is the list itself: name another file for the figures")
     with staged() as at:
         written = at.output_if_named(output)
         result = command.run(
@@ -191,10 +193,12 @@ def report(
 ) -> None:
     """Draw a page of pictures: pairs and scores, worst mistakes, ROC, a map of embeddings, which regions matter."""
     from siamese import model_page as command
+    from siamese import whole_page
     from siamese.params import load
     from siamese.sample import STAND_IN
 
     params = load(params_file, settings or [])
+    whole_page.refuse_elsewhere(place(output), command.GENERATOR)
     with staged() as at:
         command.run(
             at.model(model),

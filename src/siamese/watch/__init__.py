@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from siamese.errors import InputError
+from siamese.errors import InputError, in_one_line
 from siamese.identify import Answer, Identifier, prepare
 from siamese.images.png import png_bytes
 from siamese.params import IdentifyParams
@@ -84,6 +84,7 @@ def run(
         Stopped: a signal came before the end of a file.
     """
     region = _region(wishes)
+    _refuse_spoiling(wishes)
     opened = _opened(source, wishes)
     video = VideoFile(wishes.video_file, opened.rate if opened else Folder.rate) if wishes.video_file else None
     with ExitStack() as held:
@@ -141,6 +142,24 @@ def _region(wishes: Wishes) -> Region:
     if wishes.region and wishes.faces:
         raise InputError("--region and --faces exclude each other: give one")
     return OnePlace(wishes.region) if wishes.region else Faces() if wishes.faces else WholeFrame()
+
+
+def _refuse_spoiling(wishes: Wishes) -> None:
+    """Nothing where the outputs are free, or lines that more can follow.
+
+    Raises:
+        InputError: something is there that would be replaced, or spoiled.
+    """
+    if wishes.video_file and wishes.video_file.exists():
+        raise InputError(f"{wishes.video_file}: is there already, and no video is ever replaced: name a new file")
+    if wishes.lines_file and wishes.lines_file.is_file():
+        with in_one_line(f"{wishes.lines_file}: can't be read, name another file for the lines"):
+            with wishes.lines_file.open("rb") as file:
+                begins = file.read(1000)
+        if b"\0" in begins:
+            raise InputError(
+                f"{wishes.lines_file}: is no text, to which lines could be added: name another file for them"
+            )
 
 
 def _opened(source: str, wishes: Wishes) -> Capture | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from siamese.errors import InputError
+from siamese.errors import InputError, in_one_line
 from siamese.images import SUFFIXES
 from siamese.progress import say
 from siamese.verifier import read_image
@@ -116,10 +116,12 @@ class Folder:
         path = self._folder / name
         try:
             encoded = read_image(path, self._max_pixels)
+            with in_one_line(f"{path}: is no image that can be shown, save it again"):
+                pixels = self._decode(encoded)
         except InputError as reason:
             self._refused[name] = self._seen[name]
             say(f"siamese: {reason}")
             return None
         self._given.add(name)
         self._frames += 1
-        return Frame(self._frames - 1, self._clock() - self._began, self._decode(encoded), name, encoded)
+        return Frame(self._frames - 1, self._clock() - self._began, pixels, name, encoded)

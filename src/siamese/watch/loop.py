@@ -131,10 +131,10 @@ class Lines:
         if sight.fresh:
             try:
                 print(_line(sight.as_dict(), self._stream.encoding), file=self._stream, flush=True)
+            except BrokenPipeError:  # whoever read the lines has seen enough
+                return False
             except OSError as error:
-                if self._file is None:
-                    raise
-                raise unwritable(self._file, error) or error from error
+                raise unwritable(self._file or Path("standard output"), error) or error from error
         return True
 
     def close(self) -> None:

@@ -57,9 +57,15 @@ class Source(Protocol):
 
 
 class Pictures(Protocol):
-    """What gives pictures: `siamese.watch.video.Capture`, or a stand-in."""
+    """What gives pictures: `siamese.watch.video.Capture`, or a stand-in.
+
+    Attributes:
+        rate: frames a second.
+        expected: how many there must be; 0: nobody knows.
+    """
 
     rate: float
+    expected: int
 
     def advance(self) -> bool:
         """Goes to the next picture; False at the end."""
@@ -71,20 +77,30 @@ class Pictures(Protocol):
         """Lets go of it."""
 
 
+def cut_short(frames: int, expected: int) -> str | None:
+    """Why a file ended before its time; None where it didn't. A tenth may lack: some count more than they write."""
+    if frames and frames >= 0.9 * expected - 1:
+        return None
+    return f"damaged: ends after {frames} of {expected} frames" if expected else "gives no frame"
+
+
 class EveryFrame:
     """A file, frame by frame, however long each takes."""
 
     endless = False
     skipped = 0
-    lost: str | None = None
 
     def __init__(self, pictures: Pictures) -> None:
         self.rate = pictures.rate
+        self.lost: str | None = None
         self._pictures = pictures
         self._at = 0
 
     def next(self, stopped: Callable[[], bool]) -> Frame | None:
-        if stopped() or not self._pictures.advance():
+        if stopped():
+            return None
+        if not self._pictures.advance():
+            self.lost = cut_short(self._at, self._pictures.expected)
             return None
         self._at += 1
         return Frame(self._at - 1, (self._at - 1) / self.rate, self._pictures.picture())
@@ -100,11 +116,11 @@ class AsItPlays:
     """
 
     endless = False
-    lost: str | None = None
 
     def __init__(self, pictures: Pictures, clock: Callable[[], float], wait: Callable[[float], None]) -> None:
         self.rate = pictures.rate
         self.skipped = 0
+        self.lost: str | None = None
         self._pictures, self._clock, self._wait = pictures, clock, wait
         self._began: float | None = None
         self._at = 0  # the next frame's number
@@ -117,13 +133,15 @@ class AsItPlays:
         due = int((now - self._began) * self.rate + 1e-6)
         if self._at > due:
             self._wait(self._began + self._at / self.rate - now)
-        before = self._at
+        before, newest = self._at, None
         while self._at <= max(before, due) and self._pictures.advance():
+            newest = self._pictures.picture()  # at once: at the end of a file there is none any more
             self._at += 1
-        if self._at == before:
+        if newest is None:
+            self.lost = cut_short(self._at, self._pictures.expected)
             return None
         self.skipped += self._at - before - 1
-        return Frame(self._at - 1, (self._at - 1) / self.rate, self._pictures.picture())
+        return Frame(self._at - 1, (self._at - 1) / self.rate, newest)
 
     def close(self) -> None:
         self._pictures.close()

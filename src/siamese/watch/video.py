@@ -18,6 +18,7 @@ from siamese.files import whole_file
 
 USUAL_RATE = 25.0  # where a source tells none
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
+_COUNTED = (".avi", ".m4v", ".mov", ".mp4")  # such files hold the number of their frames; others how long they last
 _ENDS_A_WINDOW = (27, ord("q"))
 
 
@@ -42,7 +43,8 @@ class Capture:
 
     Attributes:
         rate: frames a second.
-        frames: how many there are; 0: nobody knows, so it is live.
+        frames: how many there are, or about so many; 0: nobody knows, so it is live.
+        expected: the same where the kind of file counts them; else 0.
     """
 
     def __init__(self, name: str | int, shown: str) -> None:
@@ -62,6 +64,7 @@ class Capture:
         rate = self._opened.get(cv2.CAP_PROP_FPS)
         self.rate = float(rate) if 0 < rate <= 1000 else USUAL_RATE
         self.frames = max(0, int(self._opened.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self.expected = self.frames if str(name).lower().endswith(_COUNTED) else 0
 
     def advance(self) -> bool:
         """Goes to the next picture; False at the end."""
@@ -77,10 +80,17 @@ class Capture:
 
 
 def decoded(encoded: bytes) -> np.ndarray:
-    """An image as `read_image` gives it to uint8 [height, width, 3], RGB."""
+    """An image as `read_image` gives it to uint8 [height, width, 3], RGB.
+
+    Raises:
+        ValueError: OpenCV can't.
+    """
     cv2 = opencv()
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    return np.ascontiguousarray(cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)[..., ::-1])
+    found = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    if found is None:
+        raise ValueError("OpenCV can't decode it")
+    return np.ascontiguousarray(found[..., ::-1])
 
 
 class VideoFile:
@@ -104,6 +114,8 @@ class VideoFile:
         self._held = ExitStack()
         self._writer: Any = None
         self._size = (0, 0)
+        self._written = 0
+        self._link = Path()
 
     def __enter__(self) -> Self:
         return self
@@ -113,7 +125,12 @@ class VideoFile:
     ) -> None:
         if self._writer is not None:
             self._writer.release()
-        self._held.__exit__(kind, error, trace)
+        if error is not None:
+            self._held.__exit__(kind, error, trace)
+            return
+        with self._held:
+            if self._writer is not None:
+                self._require_whole()
 
     def add(self, pixels: np.ndarray) -> None:
         """One picture: uint8 [height, width, 3], RGB.
@@ -124,6 +141,7 @@ class VideoFile:
         if self._writer is None:
             self._open(pixels.shape[1], pixels.shape[0])
         self._writer.write(np.ascontiguousarray(fitted(pixels, *self._size)[..., ::-1]))
+        self._written += 1
 
     def _open(self, width: int, height: int) -> None:
         cv2 = opencv()
@@ -131,13 +149,27 @@ class VideoFile:
         beside.touch()
         # OpenCV tells the format by the suffix, which the file beside hasn't: it writes through a link.
         folder = self._held.enter_context(TemporaryDirectory())
-        link = Path(folder) / f"video{self._file.suffix.lower()}"
+        self._link = link = Path(folder) / f"video{self._file.suffix.lower()}"
         link.symlink_to(beside.resolve())
         codec = cv2.VideoWriter_fourcc(*CODECS[self._file.suffix.lower()])
         self._writer = cv2.VideoWriter(str(link), cv2.CAP_FFMPEG, codec, self._rate, (width, height))
         self._size = width, height
         if not self._writer.isOpened():
             raise InputError(f"{self._file}: OpenCV can't write such a video: name an .avi or .mp4 file")
+
+    def _require_whole(self) -> None:
+        """OpenCV doesn't say where it couldn't write, as on a full disk."""
+        try:
+            there = Capture(str(self._link), str(self._file))
+            frames = there.frames
+            there.close()
+        except InputError:
+            frames = 0
+        if frames != self._written:
+            raise InputError(
+                f"{self._file}: can't be written whole ({frames} of {self._written} frames): make room, or see to its "
+                "permissions, then run again"
+            )
 
 
 def fitted(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
