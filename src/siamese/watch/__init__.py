@@ -153,9 +153,9 @@ def _refuse_spoiling(wishes: Wishes) -> None:
     if wishes.video_file and wishes.video_file.exists():
         raise InputError(f"{wishes.video_file}: is there already, and no video is ever replaced: name a new file")
     if wishes.lines_file and wishes.lines_file.is_file():
-        with in_one_line(f"{wishes.lines_file}: can't be read, name another file for the lines"):
-            with wishes.lines_file.open("rb") as file:
-                begins = file.read(1000)
+        told = f"{wishes.lines_file}: can't be read, name another file for the lines"
+        with in_one_line(told), wishes.lines_file.open("rb") as file:
+            begins = file.read(1000)
         if b"\0" in begins:
             raise InputError(
                 f"{wishes.lines_file}: is no text, to which lines could be added: name another file for them"
