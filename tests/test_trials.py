@@ -237,6 +237,8 @@ def test_scores_are_written_by_the_claims_names_and_never_over_the_list(
             assert cli.run(["trials", str(named), option, str(named)]) == 2
             assert f"{named}: is the list itself: name another file" in capsys.readouterr().err
         assert named.read_bytes() == before
+        assert cli.run(["trials", "nowhere.csv", "-o", str(named)]) == 2
+        assert "siamese: nowhere.csv: can't be read" in capsys.readouterr().err
         scored = pd.read_csv(tmp_path / "scores.csv")
         assert scored.claim.tolist() == ["q3", "q1"] and scored.reference.tolist() == [one[1], other[0]]
         plain = written(tmp_path, [HEAD, *(row[:3] for row in rows)])

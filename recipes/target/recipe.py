@@ -27,5 +27,5 @@ def run(at: Workplace) -> None:
         found = target.pooled(scored)
         took = None if None in seconds else sum(seconds)
         results.append({"seed": seed, "seconds": took, "pooled": found})
-        lines.append(f"seed {seed}: {found}, trained in {took} s")
+        lines.append(f"seed {seed}: {found}, " + ("trained before" if took is None else f"trained in {took} s"))
     at.write(results, *lines)

@@ -119,7 +119,7 @@ def trials(
     if fuse not in get_args(Fusion):
         raise InputError(f"--fuse {fuse}: must be one of {', '.join(get_args(Fusion))}")
     params = load(params_file, settings or [])
-    if output and Path(output).exists() and Path(output).samefile(trials_csv):
+    if output and Path(output).exists() and Path(trials_csv).exists() and Path(output).samefile(trials_csv):
         raise InputError(f"{output}: is the list itself: name another file for the figures")
     with staged() as at:
         written = at.output_if_named(output)
