@@ -170,12 +170,58 @@ def test_score_adds_score_and_verdict_to_a_list(here, pictures, tmp_path, capsys
         ("anchor,other\n", "no rows"),
         ("", "is not CSV"),
         ('anchor,other\n"a,b\n', "is not CSV"),
+        ("anchor,other\na,b,c\n", "a row has more values than the header has columns"),
+        ("anchor,other\na,b\n\na,\n", "row 4: other without a value"),
+        ("anchor,other,score\na,b,human\n", "has a column score already, and none is ever replaced"),
     ],
 )
 def test_a_list_that_cannot_be_scored(here, tmp_path, capsys, content: str, expected: str) -> None:
     (tmp_path / "pairs.csv").write_text(content)
     assert cli.run(["score", str(tmp_path / "pairs.csv")]) == 2
     assert expected in capsys.readouterr().err
+
+
+def test_scores_replace_older_scores_alone(here, pictures, tmp_path, capsys) -> None:
+    a, b = map(str, pictures)
+    listed, photo, out = (tmp_path / name for name in ("pairs.csv", "photo.png", "out.csv"))
+    listed.write_text(f"anchor,other\n{a},{b}\n")
+    photo.write_bytes(Path(a).read_bytes())
+    for mine, reason in ((listed, "is given for two things"), (photo, "isn't what this command writes")):
+        before = mine.read_bytes()
+        assert cli.run(["score", str(listed), "-o", str(mine)]) == 2
+        assert f"siamese: {mine}: " in (said := capsys.readouterr().err) and reason in said
+        assert mine.read_bytes() == before
+    for _ in range(2):
+        assert cli.run(["score", str(listed), "-o", str(out)]) == 0
+
+
+def test_a_step_replaces_what_a_step_wrote_alone(here, tmp_path, capsys) -> None:
+    """Nor does it write over what it reads."""
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    catalog = Path("artifacts/catalog.parquet").read_bytes()
+    for named, reason in ((str(notes), "isn't what this command writes"), ("artifacts/catalog.parquet", "two things")):
+        assert cli.run(["pairs", "--pairs", named]) == 2
+        assert reason in capsys.readouterr().err
+    assert notes.read_text() == "mine" and Path("artifacts/catalog.parquet").read_bytes() == catalog
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_closed_streams_change_no_answer(here, closed: str) -> None:
+    """What was to be printed there is lost; the exit code still tells, and no file gets it instead."""
+
+    def answered(*arguments: str, closed: str = "") -> tuple[int, str, str]:
+        command = f"{sys.executable} -c 'from siamese.cli import main; main()' {' '.join(arguments)} {closed}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    code, printed, _ = answered("params")
+    assert code == 0
+    code, found, said = answered("params", closed=closed)
+    assert (code, found) == (0, "" if ">&-" in closed.split() else printed) and "Traceback" not in said
+    code, found, said = answered("params", "--params", "nowhere.yaml", closed=closed)
+    assert (code, found) == (2, "")
+    assert ("nowhere.yaml: can't be read" in said) == ("2>&-" not in closed)
 
 
 def test_scores_without_a_file_to_write_are_printed_as_csv_or_json(here, pictures, tmp_path, capsys) -> None:

@@ -273,13 +273,16 @@ def test_embeddings_are_left_out_where_too_few_identities_were_held_out(
         (["OTHERS", "--model", "nowhere"], "nowhere: no trained model here"),
         (["OTHERS", "--catalog", "nowhere"], "nowhere is missing: run `siamese catalog` first"),
         (["OTHERS", "--images", "nowhere"], "nowhere holds no stored images"),
+        (["EMPTY"], "holds no usable image (1 other suffix): name a folder of JPEG, PNG or BMP images"),
         (["params.yaml"], "params.yaml"),
         (["OTHERS", "-S", "drift.permutations=100"], "100 permutations are too few: 700 are needed"),
         (["OTHERS", "-S", "drift.permutations=99"], "drift.permutations = 99 is not allowed: must be 100 or more"),
     ],
 )
-def test_wrong_input_is_one_line(run: Callable, others: Path, arguments: list[str], line: str) -> None:
-    code, said, told = run(*(str(others) if one == "OTHERS" else one for one in arguments))
+def test_wrong_input_is_one_line(run: Callable, others: Path, tmp_path: Path, arguments: list[str], line: str) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    named = {"OTHERS": str(others), "EMPTY": str(tmp_path)}
+    code, said, told = run(*(named.get(one, one) for one in arguments))
     [error] = [one for one in told.splitlines() if one.startswith("siamese: ")]
     assert (code, said) == (2, "") and line in error
 

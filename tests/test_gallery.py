@@ -6,6 +6,7 @@ Embeddings of one number, a head of weight -1 and bias 0: the score of two is si
 from __future__ import annotations
 
 import fcntl
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -162,6 +163,20 @@ def test_identities_images_and_those_of_no_identity_can_be_taken_out() -> None:
             made.without(identities, images, unknown=False)
 
 
+def test_to_take_out_those_of_no_identity_there_must_be_some() -> None:
+    with pytest.raises(InputError, match="--unknown: no image of nobody's is in the gallery"):
+        enrolled(*FEW).without([], [], unknown=True)
+
+
+def test_more_images_are_advised_where_they_would_be_looked_at() -> None:
+    """1,000 are, at most: for one in 10,000, which takes 9,999, no number of images is enough."""
+    made = enrolled(*((f"person-{one:02}", one) for one in range(20))).with_impostors()
+    for far, advised in ((0.01, True), (0.0001, False)):
+        warning = impostors.threshold(made, "best", far, None, lambda: 0.5).warning
+        assert ("add images" in warning) == advised and ("that takes" in warning) == advised
+        assert "give --far 0.0477" in warning  # 1 of 21, rounded up
+
+
 def test_a_file_holds_what_was_put_in(tmp_path: Path) -> None:
     file = tmp_path / "people.parquet"
     made = galleries.change(file, lambda there: enrolled(*FEW, (None, 7), there=there))
@@ -217,6 +232,32 @@ def test_what_is_no_gallery_is_told_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=rf"{name}: is no gallery \(.*{reason}") as refused:
             galleries.read(tmp_path / name)
         assert "\n" not in str(refused.value)
+
+
+def test_a_damaged_gallery_names_nobody(tmp_path: Path) -> None:
+    """One flipped bit of an embedding would name another person; a number that is none compares with nothing."""
+    file = tmp_path / "people.parquet"
+    galleries.change(file, lambda _: enrolled(*FEW))
+    sound = file.read_bytes()
+    at = sound.index(np.array([0, 1, 3, 10], "<f4").tobytes())
+    for place in range(at, at + 16):
+        file.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
+        with pytest.raises(InputError, match=r"people\.parquet: is no gallery \("):
+            galleries.read(file)
+    file.write_bytes(sound)
+    numbers = pa.array(np.array([0, 1, np.nan, 10], np.float32))
+    tampered(file, embedding=pa.FixedSizeListArray.from_arrays(numbers, 1))
+    with pytest.raises(InputError, match=r"is no gallery \(numbers that aren't finite\)"):
+        galleries.read(file)
+
+
+def test_a_pipe_or_a_link_to_itself_is_no_gallery(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "link")
+    with pytest.raises(InputError, match="pipe: is no regular file: name one that `siamese enroll` wrote"):
+        galleries.read(tmp_path / "pipe")
+    with pytest.raises(InputError, match="link: is a link to itself: name another file"):
+        galleries.change(tmp_path / "link", lambda _: enrolled(*FEW))
 
 
 def test_nobody_else_changes_a_gallery_meanwhile(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,7 @@ from siamese import (
     platt,
     references,
     replicas,
+    trained_on,
 )
 from siamese.batches import UNKNOWN
 from siamese.checkpoints import Checkpoints, Origin
@@ -31,6 +34,7 @@ from siamese.stored import StoredImages
 from siamese.training import Training
 from siamese.training_data import Data, read_data
 from siamese.verifier import Verifier, read_image
+from siamese.weights import weights_digest
 
 RNG = np.random.default_rng(0)
 NETWORK = "convolutional"
@@ -255,6 +259,93 @@ def test_fine_tuning_starts_where_the_model_ended(place: Path) -> None:
     assert len(trained) == 5  # four convolutions and a dense layer
     for one, other in trained:
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_fine_tuning_begins_at_a_servable_model_as_at_a_keras_file(place: Path, tmp_path: Path) -> None:
+    """A version of the registry holds the former alone."""
+    shutil.copytree(place / "artifacts/model/servable", tmp_path / "servable")
+    found = references.initial_weights(str(tmp_path))
+    assert found == tmp_path / "servable"
+    run = training_of(place, data_of(place, values()), values())
+    initial.load_into(run.model, found)
+    for one, other in zip(run.model.get_weights(), weights_of(place / "artifacts/model"), strict=True):
+        np.testing.assert_array_equal(one, other)
+    from siamese.network import build
+
+    with pytest.raises(InputError, match=r"servable: is of another network \(.+\): set model\.network to its own"):
+        initial.load_into(build("residual"), found)
+    (tmp_path / "servable/variables/variables.index").write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"servable: damaged \(.+\): name another"):
+        initial.load_into(run.model, found)
+
+
+def test_a_model_is_not_measured_on_what_it_was_trained_on(place: Path, tmp_path: Path, capsys) -> None:
+    """After a split by another seed, images that trained it are test images: neither it nor a model that begins with
+    its weights is measured on them, registered or promoted. Pairs of another split are nobody's, either."""
+    shutil.copytree(place, tmp_path / "here")
+
+    def refused(*arguments: str, **more: object) -> str:
+        capsys.readouterr()
+        assert command(*arguments, **more) == 2, arguments
+        return capsys.readouterr().err.splitlines()[-1]
+
+    with working_folder(tmp_path / "here"):
+        old = Path("metrics.json").read_bytes()
+        seed = {"catalog.seed": 1}
+        shutil.copytree("artifacts/model", "unlisted")
+        Path("unlisted", trained_on.FILE).unlink()
+        assert not command("catalog", **seed)
+        assert "lacks in split validation: run `siamese pairs` again" in refused("train", **seed)
+        assert "in other splits: run `siamese pairs` again" in refused("evaluate", "--model", "unlisted", **seed)
+        assert not command("pairs", **seed)
+        seen = r"artifacts/model: was trained with other splits: \d+ test or validation images of artifacts/catalog"
+        for step in (["evaluate"], ["register"], ["promote", "--trained", "--dry-run"]):
+            assert re.search(seen, refused(*step, **seed)), step
+        tuned = refused("train", **seed, **{"model.initial_weights": "artifacts/model"})
+        assert re.search(r"model\.initial_weights: that model was trained on \d+ images that test or validate", tuned)
+        assert Path("metrics.json").read_bytes() == old
+
+
+def test_a_model_trained_on_has_seen_what_the_one_before_had(place: Path) -> None:
+    """`tuned` began with the model of the same catalog, so it has seen the same images and no more."""
+    catalog = pd.read_parquet(place / "artifacts/catalog.parquet")
+    seen = trained_on.read(place / "artifacts/model")
+    assert [len(seen.train), len(seen.validation)] == [
+        (catalog.split == split).sum() for split in ("train", "validation")
+    ]
+    assert seen.among(catalog) == 0
+    assert seen.among(catalog.assign(split="test")) == len(seen.train) + len(seen.validation)
+    assert seen.among(catalog.assign(split="validation")) == len(seen.train)
+    other = trained_on.of_catalog(pd.DataFrame({"image_id": ["x"], "split": ["train"]}))
+    assert len(other.and_before(seen).train) == len(seen.train) + 1
+
+
+def test_another_model_s_threshold_or_run_is_not_taken(place: Path, tmp_path: Path, capsys) -> None:
+    shutil.copytree(place, tmp_path / "here")
+    with working_folder(tmp_path / "here"):
+        pictures = sorted(map(str, Path("data/sample").rglob("*.png")))[:2]
+        assert command("verify", *pictures) in (0, 1)
+        for file in ("artifacts/run.json", "artifacts/threshold.json"):
+            held = json.loads(Path(file).read_text())
+            assert held["weights"] == weights_digest(Path("artifacts/model"))
+            Path(file).write_text(json.dumps(held | {"weights": "0" * 64}))
+            capsys.readouterr()
+            if file.endswith("run.json"):
+                assert command("register") == 2
+                assert "run.json is of another training than the model in artifacts/model" in capsys.readouterr().err
+            else:
+                assert command("verify", *pictures) == 2
+                assert "threshold.json: is the threshold of another model than" in capsys.readouterr().err
+                assert command("verify", *pictures, "--threshold", "0.5") in (0, 1)
+
+
+def test_a_damaged_model_is_told_in_one_line(place: Path, tmp_path: Path) -> None:
+    for name, what in (("saved_model.pb", b"x" * 100), ("variables/variables.data-00000-of-00001", b"")):
+        folder = tmp_path / name.replace("/", "-")
+        shutil.copytree(place / "artifacts/model", folder)
+        (folder / "servable" / name).write_bytes(what)
+        with pytest.raises(InputError, match=r": the model is damaged: run `siamese train` again, or .+ \(.+\)"):
+            Verifier.load(folder)
 
 
 def test_two_devices_train_a_network_with_normalisation(place: Path) -> None:

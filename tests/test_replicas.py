@@ -206,6 +206,7 @@ def test_workers_that_differ_in_parameters_are_refused(workspace: Path) -> None:
     [
         ("{", None, "TF_CONFIG is not understood"),
         ({"worker": ["a:1", "b:1"]}, None, "TF_CONFIG is not understood"),
+        ({"worker": "a:1"}, {"type": "worker", "index": 0}, "TF_CONFIG is not understood"),
         ({"worker": 5}, {"type": "worker", "index": 0}, "TF_CONFIG is not understood"),
         ({"worker": ["a:1", "b:1"]}, {"type": "worker", "index": 2}, "task worker 2 isn't among"),
         ({"worker": ["a:1", "b:1"]}, {"type": "chief", "index": 0}, "task chief 0 isn't among"),

@@ -129,6 +129,6 @@ def test_a_checkpoint_that_was_moved_is_resumed_and_stays(folder: Path, capsys) 
         assert cli.run(train("model", "--resume", "mine")) == 0
     assert BEGUN in said(capsys)
     assert sorted(path.name for path in mine.iterdir()) == ["last.npz", "state.json"]
-    assert sorted(path.name for path in (folder / "model").iterdir()) == ["servable", "siamese.keras"]
+    assert sorted(path.name for path in (folder / "model").iterdir()) == ["servable", "siamese.keras", "trained_on.npz"]
     checkpoint.parent.mkdir()
     mine.rename(checkpoint)

@@ -215,7 +215,7 @@ def test_it_requires_what_loads_it_in_the_versions_that_made_it_and_nothing_of_t
 def test_nothing_in_it_is_a_pickle(folder: Path) -> None:
     """Each pickle of protocol 2 to 5 begins with 0x80 and its protocol, and ends with a full stop."""
     files = [file for file in folder.rglob("*") if file.is_file()]
-    assert {"servable", "threshold.json"} == {file.name for file in (folder / "artifacts").iterdir()}
+    assert {"servable", "threshold.json", "trained_on.npz"} == {file.name for file in (folder / "artifacts").iterdir()}
     assert len(files) > 20
     for file in files:
         assert file.suffix not in (".pkl", ".pickle", ".joblib", ".cloudpickle"), file

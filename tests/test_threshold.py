@@ -27,7 +27,16 @@ def test_a_missing_file_names_the_command_that_makes_it(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[0.5]", "{}", '{"threshold": "0.5"}', '{"threshold": 1.5}', '{"threshold": -0.1}', '{"threshold": NaN}'],
+    [
+        "",
+        "[0.5]",
+        "{}",
+        '{"threshold": true}',
+        '{"threshold": "0.5"}',
+        '{"threshold": 1.5}',
+        '{"threshold": -0.1}',
+        '{"threshold": NaN}',
+    ],
 )
 def test_what_is_no_threshold_is_refused(tmp_path, content: str) -> None:
     (tmp_path / "threshold.json").write_text(content)

@@ -16,6 +16,7 @@ from siamese.checkpoints import Checkpoints, Origin, State
 from siamese.errors import InputError
 from siamese.signals import Interrupted
 from siamese.stored import StoredImages
+from siamese.trained_on import FILE
 from siamese.training import Training
 from siamese.training_data import Data, read_data
 from siamese.verifier import Verifier, read_image
@@ -56,7 +57,7 @@ def test_the_run_leaves_model_and_history_and_no_checkpoints(workspace: Path) ->
     ]  # fmt: skip
     assert history.epoch.tolist() == [1, 2]
     assert (history.learning_rate.round(10) == 1e-4).all()
-    assert {path.name for path in (workspace / "artifacts/model").iterdir()} == {"siamese.keras", "servable"}
+    assert {path.name for path in (workspace / "artifacts/model").iterdir()} == {"siamese.keras", "servable", FILE}
     assert [path for path in workspace.glob(".siamese/checkpoints/*") if path.is_dir()] == []
 
 

@@ -6,6 +6,8 @@ Real protocols, on real data: real_data/test_published_protocols.py.
 from __future__ import annotations
 
 import csv
+import gzip
+import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -184,13 +186,13 @@ HEAD = ("probe", "reference", "label")
         ([("probe", "label"), ("a", 1)], "lacks the column reference: write the columns probe, reference, label"),
         ([HEAD], "has no rows: write the columns"),
         ([HEAD, ("a", "b", "yes")], "label yes: must be 1 (same identity) or 0"),
-        ([HEAD, ("a", "b", "")], "label without a value: must be 1"),
+        ([HEAD, ("a", "b", "")], "row 2: label without a value"),
         (
             [HEAD, ("a/1", "a/2", 1), ("a/1", "/b/1", 0)],
             "row 3: reference /b/1: must lie in the data folder: name it by",
         ),
         ([HEAD, ("a/../../b", "a/2", 1)], "row 2: probe a/../../b: must lie in the data folder"),
-        ([HEAD, ("", "a/2", 1)], "row 2: probe without a value: must lie in the data folder"),
+        ([HEAD, ("", "a/2", 1)], "row 2: probe without a value"),
         ([(*HEAD, "kind"), ("a", "b", 1, ""), ("a", "c", 0, "all")], "kind all: is a word of the answer"),
         ([(*HEAD, "kind"), ("a", "b", 1, ""), ("a", "c", 0, "different")], "kind different: is a word of the answer"),
         (
@@ -199,6 +201,11 @@ HEAD = ("probe", "reference", "label")
         ),
         ([(*HEAD, "claim"), ("a", "b", 1, 1), ("c", "b", 1, 1)], "row 2: a claim's rows must share probe, label, kind"),
         ([(*HEAD, "trial"), ("a", "b", 1, 1), ("a", "c", 1, 1)], "one claim be right"),
+        ([(*HEAD, "trial"), ("a", "b", 1, 1), ("c", "b", 1, 2)], "a trial needs two claims or more"),
+        ([(*HEAD, "score"), ("a", "b", 1, 3), ("a", "c", 0, 4)], "has a column score, which is a word of the answer"),
+        ([HEAD, ("x", "a", "b", 1), ("x", "a", "c", 0)], "a row has more values than the header has columns"),
+        ([HEAD, ("a", "b", 1), (), ("a", "", 0)], "row 4: reference without a value"),
+        ([HEAD, ("a", "b", 1), ("a", "c\0", 0)], "row 3: reference without a value"),
         ([(*HEAD, "trial"), ("a", "b", 1, 1), ("x", "c", 0, 1)], "a trial's rows must share the probe"),
         ([(*HEAD, "trial"), ("a", "b", 1, 1), ("a", "c", 0, 1), ("a", "b", 1, 2)], "all trials alike"),
     ],
@@ -235,10 +242,18 @@ def test_scores_are_written_by_the_claims_names_and_never_over_the_list(
         for option in ("--scores", "-o"):
             capsys.readouterr()
             assert cli.run(["trials", str(named), option, str(named)]) == 2
-            assert f"{named}: is the list itself: name another file" in capsys.readouterr().err
+            assert "name another file" in capsys.readouterr().err
         assert named.read_bytes() == before
-        assert cli.run(["trials", "nowhere.csv", "-o", str(named)]) == 2
+        assert cli.run(["trials", "nowhere.csv", "-o", str(tmp_path / "out.json")]) == 2
         assert "siamese: nowhere.csv: can't be read" in capsys.readouterr().err
+        look = str(tmp_path / "look.csv")
+        assert cli.run(["trials", str(named), "--log", look]) == 0
+        logged = Path(look).read_bytes()
+        for options in (["--log", look, "--scores", look], ["--cohort", look, "-o", look], ["--scores", look]):
+            capsys.readouterr()
+            assert cli.run(["trials", str(named), *options]) == 2
+            assert "name another file" in capsys.readouterr().err
+        assert Path(look).read_bytes() == logged
         scored = pd.read_csv(tmp_path / "scores.csv")
         assert scored.claim.tolist() == ["q3", "q1"] and scored.reference.tolist() == [one[1], other[0]]
         plain = written(tmp_path, [HEAD, *(row[:3] for row in rows)])
@@ -248,9 +263,20 @@ def test_scores_are_written_by_the_claims_names_and_never_over_the_list(
 
 
 def test_verification_needs_both_labels(tmp_path: Path) -> None:
-    table = trials.read(written(tmp_path, [HEAD, ("a", "b", 1)]))
-    with pytest.raises(InputError, match="every label is 1"):
-        verified(table, [0.5])
+    for label in (0, 1):
+        with pytest.raises(InputError, match=rf"list\.csv: every label is {label}: verification needs right claims"):
+            trials.read(written(tmp_path, [HEAD, ("a", "b", label)]))
+
+
+def test_the_log_names_the_file_that_was_read(tmp_path: Path) -> None:
+    """Its digest is that of the bytes that were parsed: `echo -n` of them through sha256sum gives the same."""
+    content = b"probe,reference,label\n\na,b,1\na,c,0\n"
+    (tmp_path / "list.csv").write_bytes(content)
+    table, digest = trials._read(tmp_path / "list.csv")
+    assert digest == hashlib.sha256(content).hexdigest()
+    assert table.reference.tolist() == ["b", "c"]  # a blank line is none of the list's
+    (tmp_path / "list.csv.gz").write_bytes(gzip.compress(content))
+    assert trials.read(tmp_path / "list.csv.gz").equals(table)
 
 
 def test_the_command_measures_what_the_pairs_step_measured(

@@ -217,9 +217,9 @@ def reason_by_name(path: str, layout: Layout) -> str:
     """Why a file isn't taken that need not be opened for it; empty where its name and place are right."""
     parts = path.split("/")
     suffix = PurePosixPath(path).suffix
-    for characters, reason in _UNUSABLE_NAMES.items():
-        if characters.search(path):
-            return reason
+    unusable = unusable_name(path)
+    if unusable:
+        return unusable
     if any(part.startswith(".") for part in parts):
         return "hidden"
     if len(parts) == 1:
@@ -229,6 +229,11 @@ def reason_by_name(path: str, layout: Layout) -> str:
     if suffix.lower().lstrip(".") not in SUFFIXES:
         return f"other suffix: {suffix or 'none'}, not {', '.join(SUFFIXES)}"
     return ""
+
+
+def unusable_name(path: str) -> str:
+    """Why a path can't stand in a table or a line; empty where it can."""
+    return next((reason for characters, reason in _UNUSABLE_NAMES.items() if characters.search(path)), "")
 
 
 def copies_among(images: pd.DataFrame) -> dict[str, str]:

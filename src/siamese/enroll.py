@@ -190,7 +190,9 @@ def _files_of(sources: Sequence[Path]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for source in sources:
         if not source.is_dir():
-            found.append(_in_utf8(str(source)))
+            shown, odd = _in_utf8(str(source))
+            irregular = "no regular file" if source.exists() and not source.is_file() else ""
+            found.append((shown, odd or catalog.unusable_name(shown) or irregular))
             continue
         for path, unreachable in sorted(catalog.files_below(source)):
             # As if in a folder of its identity: here nobody needs one.

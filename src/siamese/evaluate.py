@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from siamese import calibrate, plots, report
+from siamese import calibrate, plots, report, trained_on
+from siamese.errors import in_one_line
 from siamese.files import existing, whole_file, write_json
 from siamese.measured import Judged, Measured, measure_model
 from siamese.metrics import METRICS
@@ -48,13 +49,15 @@ def run(
         settings: the parameters of all steps, for the report alone.
 
     Raises:
-        InputError: an input is missing, or doesn't allow an evaluation.
+        InputError: an input is missing, or doesn't allow an evaluation; or the model has seen what is to measure it.
     """
     from siamese import stored
     from siamese.verifier import Verifier
 
     images = stored.opened(existing(images_folder, "siamese preprocess"))
-    history = pd.read_csv(history_file) if history_file.exists() else None
+    history = _history(history_file)
+    seen_by = read_table(existing(catalog_file, "siamese catalog"), ["image_id", "split"])
+    trained_on.require_unseen(model_folder, seen_by, catalog_file)
     measured = measure(catalog_file, pairs_file, images, Verifier.load(model_folder), params)
     calibrate.write_threshold(threshold_file, measured.model.threshold, "validation", weights_digest(model_folder))
     plots.write(plots_folder, measured)
@@ -73,6 +76,13 @@ def measure(catalog_file: Path, pairs_file: Path, images: Images, scorer: Scorer
     catalog = read_table(existing(catalog_file, "siamese catalog"), CATALOG_COLUMNS)
     pairs = read_table(existing(pairs_file, "siamese pairs"), PAIR_COLUMNS)
     return measure_model(catalog, pairs, scorer, images, params)
+
+
+def _history(file: Path) -> pd.DataFrame | None:
+    if not file.exists():
+        return None
+    with in_one_line(f"{file}: is no history of a training: run `siamese train` again"):
+        return pd.read_csv(file).astype(float)
 
 
 def metrics(measured: Measured, params: EvaluateParams, note: str | None) -> dict[str, Any]:

@@ -38,11 +38,15 @@ def read(file: Path, model: str | None = None) -> Gallery:
     Raises:
         InputError: it is missing, no gallery, or of another model.
     """
+    if file.exists() and not file.is_file():  # a pipe would be waited for
+        raise InputError(f"{file}: is no regular file: name one that `siamese enroll` wrote")
     try:
-        with pa.parquet.ParquetFile(file) as opened:
+        with pa.parquet.ParquetFile(file, page_checksum_verification=True) as opened:
             found = _read(opened)
     except FileNotFoundError:
         raise InputError(f"{file} is missing: make it by `siamese enroll {file} FOLDER`, or name another") from None
+    except PermissionError as error:
+        raise InputError(f"{file}: can't be read ({error.strerror}): see to its permissions") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{file}: is no gallery ({reason}): name one that `siamese enroll` wrote") from error
@@ -64,7 +68,10 @@ def change(file: Path, changed: Callable[[Gallery | None], Gallery]) -> Gallery:
     Raises:
         InputError: what is there is no gallery, or it can't be written.
     """
-    file = file.resolve()  # behind a link, so that all who change it wait for one lock
+    try:
+        file = file.resolve()  # behind a link, so that all who change it wait for one lock
+    except RuntimeError:
+        raise InputError(f"{file}: is a link to itself: name another file") from None
     with ExitStack() as held:
         try:
             held.enter_context(only_one(file.with_name(f".{file.name}.lock")))
@@ -117,6 +124,8 @@ def _read(opened: pa.parquet.ParquetFile) -> Gallery:
     for batch in opened.iter_batches(_ROWS_A_GROUP, columns=["embedding"]):
         embeddings[at : at + len(batch)] = batch.column(0).flatten().to_numpy().reshape(-1, units)
         at += len(batch)
+    if not (np.isfinite(embeddings).all() and np.isfinite(head).all()):
+        raise ValueError("numbers that aren't finite")
     others: dict[How, str] = {"best": "best_impostor", "mean": "mean_impostor"}
     table = opened.read([*COLUMNS, *others.values()])
     images = pd.DataFrame({name: pd.Series(table[name].to_pylist(), dtype=object) for name in COLUMNS})
@@ -137,5 +146,11 @@ def _write(file: Path, gallery: Gallery) -> None:
     flat = pa.array(np.ascontiguousarray(gallery.embeddings, np.float32).ravel())
     columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, len(gallery.head.weights))
     table = pa.table(columns).replace_schema_metadata(notes)
-    # Embeddings hardly get smaller: they are left as they are.
-    pa.parquet.write_table(table, file, row_group_size=_ROWS_A_GROUP, compression="none", use_dictionary=["identity"])
+    pa.parquet.write_table(
+        table,
+        file,
+        row_group_size=_ROWS_A_GROUP,
+        compression="none",  # embeddings hardly get smaller
+        use_dictionary=["identity"],
+        write_page_checksum=True,  # a flipped bit would name another person
+    )

@@ -151,7 +151,11 @@ class Gallery:
         known = set(self.images["path"]) | set(self.images["image_id"])
         absent += [name for name in images if name not in known]
         if absent:
-            raise InputError(f"{absent[0]}: isn't in the gallery: `siamese gallery list` shows what is")
+            raise InputError(
+                f"{absent[0] or repr(absent[0])}: isn't in the gallery: `siamese gallery list` shows what is"
+            )
+        if unknown and self.enrolled == len(self.images):
+            raise InputError("--unknown: no image of nobody's is in the gallery: `siamese gallery list` shows what is")
         gone = self.images["identity"].isin(list(identities))
         gone |= self.images["path"].isin(list(images)) | self.images["image_id"].isin(list(images))
         if unknown:

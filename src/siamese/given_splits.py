@@ -7,6 +7,7 @@ folders path and split. It travels with the images, so that DVC and Kubeflow see
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from io import BytesIO
@@ -79,13 +80,20 @@ def read(data_folder: Place, splits: str, layout: Literal["identities", "roles"]
     if PurePosixPath(splits).is_absolute() or ".." in PurePosixPath(splits).parts:
         raise InputError(f"catalog.splits = {splits}: must lie in {data_folder}: name it by its path from there")
     try:
-        listed = pd.read_csv(BytesIO((data_folder / splits).read_bytes()), dtype=str, keep_default_na=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header would be cut short
+            content = BytesIO((data_folder / splits).read_bytes())
+            listed = pd.read_csv(content, dtype=str, keep_default_na=False, index_col=False)
     except InputError:  # a ValueError, too: the store can't be used
         raise
     except OSError as error:
         raise InputError(
             f"{data_folder / splits}: can't be read ({error.strerror}): "
             "catalog.splits must be hash, or name a CSV file in the data folder"
+        ) from None
+    except pd.errors.ParserWarning:
+        raise InputError(
+            f"{data_folder / splits}: a row has more values than the header has columns: {wants}"
         ) from None
     except ValueError as error:
         raise InputError(f"{data_folder / splits}: is not CSV ({' '.join(str(error).split())}): {wants}") from None

@@ -15,6 +15,8 @@ from siamese.gallery import Gallery, How
 from siamese.impostors import Threshold
 from siamese.verifier import Verifier, read_image
 
+_AT_ONCE = 256  # images that are compared with a gallery: of 10,000, their scores take 10 MB
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -96,9 +98,12 @@ class Identifier:
 
     def of_embeddings(self, embeddings: np.ndarray) -> list[Answer]:
         """Who each shows: float32 [images, units]."""
-        found = self.gallery.scores(embeddings)
-        by_identity = self.gallery.of_identities(found, self.how)
-        return [self._answer(*scored) for scored in zip(found, by_identity, strict=True)]
+        answers = []
+        for start in range(0, len(embeddings), _AT_ONCE):
+            found = self.gallery.scores(embeddings[start : start + _AT_ONCE])
+            by_identity = self.gallery.of_identities(found, self.how)
+            answers += [self._answer(*scored) for scored in zip(found, by_identity, strict=True)]
+        return answers
 
     def of_encoded(self, images: Sequence[bytes]) -> list[Answer]:
         """Who each encoded image shows, all at once; images as `read_image` gives them."""
@@ -106,8 +111,9 @@ class Identifier:
 
     def _answer(self, found: np.ndarray, by_identity: np.ndarray) -> Answer:
         top = min(self.top, len(by_identity))
-        highest = np.argpartition(-by_identity, top - 1)[:top]
-        order = highest[np.argsort(-by_identity[highest], kind="stable")]
+        least = -np.partition(-by_identity, top - 1)[top - 1]
+        highest = np.flatnonzero(by_identity >= least)  # of equal scores the first is named
+        order = highest[np.argsort(-by_identity[highest], kind="stable")][:top]
         ends = np.append(self.gallery.starts, self.gallery.enrolled)
         candidates = []
         for code in order:
@@ -158,5 +164,5 @@ def check(images: Sequence[Path], max_pixels: int) -> None:
         InputError: one isn't there.
     """
     for image in images:
-        if not image.is_file():
+        if image.is_dir() or not image.exists():  # what a pipe gives is read once
             read_image(image, max_pixels)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from siamese.gallery import Gallery, How
+from siamese.gallery import LOOKED_AT, Gallery, How
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,11 @@ def threshold(gallery: Gallery, how: How, far: float, own: float | None, of_mode
     if not rank:
         needed = math.ceil(1 / far - 1e-9) - 1
         rate = math.ceil(1e4 / (count + 1)) / 1e4  # rounded up, so that it can be told
+        more = needed <= LOOKED_AT  # no more are ever looked at
         told = (
-            f"{count} images of others can't tell of a false-accept rate of {far:g} (that takes {needed}): "
-            f"the threshold is that of {rate:g}; add images (`siamese enroll --unknown`), or give --far {rate:g}"
+            f"{count} images of others can't tell of a false-accept rate of {far:g}"
+            f"{f' (that takes {needed})' if more else ''}: the threshold is that of {rate:g}; "
+            f"{'add images (`siamese enroll --unknown`), or ' if more else ''}give --far {rate:g}"
         )
         rank = 1
     score = float(np.nextafter(found[rank - 1], np.float32(2)))

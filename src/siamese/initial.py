@@ -6,21 +6,24 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from siamese.errors import InputError
+from siamese.errors import InputError, reason_of
 
 
-def load_into(model: Any, file: Path) -> None:
-    """Gives `model` the weights of a saved one.
+def load_into(model: Any, saved: Path) -> None:
+    """Gives `model` the weights of a saved one: a `.keras` file, or the SavedModel `servable/`.
 
     Raises:
         InputError: it is damaged, or its arrays have other shapes.
     """
     import keras
 
+    if saved.is_dir():
+        _restore(model, saved)
+        return
     try:
-        weights = keras.saving.load_model(file, compile=False).get_weights()
+        weights = keras.saving.load_model(saved, compile=False).get_weights()
     except (OSError, ValueError, TypeError, KeyError, BadZipFile) as error:
-        raise InputError(f"model.initial_weights {file}: damaged, or not a Keras model: name another") from error
+        raise InputError(f"model.initial_weights {saved}: damaged, or not a Keras model: name another") from error
     own = [variable.shape for variable in model.weights]
     if [array.shape for array in weights] != own:
         differing = next(
@@ -31,5 +34,25 @@ def load_into(model: Any, file: Path) -> None:
             if differing is None
             else f"{differing[0]} instead of {differing[1]}"
         )
-        raise InputError(f"model.initial_weights {file}: is of another network ({why}): set model.network to its own")
+        raise _another_network(saved, why)
     model.set_weights(weights)
+
+
+def _restore(model: Any, saved: Path) -> None:
+    """From the variables of a `siamese.servable.Servable`, which tracks its network as `model`."""
+    import tensorflow as tf
+
+    try:
+        found = tf.train.Checkpoint(model=model).read(str(saved / "variables/variables"))
+        found.assert_existing_objects_matched()
+        found.expect_partial()  # of the transform and the views that are there, too
+    except AssertionError:
+        raise _another_network(saved, "it has other layers") from None
+    except ValueError as error:  # a shape
+        raise _another_network(saved, " ".join(str(error).split())[:100]) from None
+    except (tf.errors.OpError, OSError, IndexError) as error:
+        raise InputError(f"model.initial_weights {saved}: damaged ({reason_of(error)}): name another") from error
+
+
+def _another_network(saved: Path, why: str) -> InputError:
+    return InputError(f"model.initial_weights {saved}: is of another network ({why}): set model.network to its own")

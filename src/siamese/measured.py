@@ -210,6 +210,16 @@ def check(catalog: pd.DataFrame, pairs: pd.DataFrame, splits: Sequence[str]) -> 
         raise InputError(
             f"{int(unknown.sum())} of {len(pairs)} pairs name images that the catalog lacks: run `siamese pairs` again"
         )
+    split_of = catalog.set_index("image_id").split if there.is_unique else None
+    if split_of is None:
+        raise InputError("the catalog lists an image twice: run `siamese catalog` again")
+    for name in ("anchor_id", "other_id"):
+        apart = int((pairs[name].map(split_of).astype(object) != pairs.split.astype(object)).sum())
+        if apart:
+            raise InputError(
+                f"{apart} of {len(pairs)} pairs are of images that the catalog has in other splits: "
+                "run `siamese pairs` again"
+            )
     for split in splits:
         labels = pairs.label[pairs.split == split]
         if set(labels) != {0, 1}:

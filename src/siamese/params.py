@@ -27,7 +27,7 @@ class Section(BaseModel):
 class DataParams(Section):
     """Section `data`: where the images are."""
 
-    path: str = Field(min_length=1)
+    path: str = Field(min_length=1, pattern=r"^[^\x00]+$")
     max_pixels: int = Field(ge=1, le=10**10)
 
 
@@ -89,7 +89,7 @@ class OptimizerParams(Section):
     learning_rate: AboveZero
     beta_1: float = Field(ge=0, lt=1)
     beta_2: float = Field(ge=0, lt=1)
-    epsilon: AboveZero
+    epsilon: float = Field(ge=1e-30)  # what float32 tells from 0
 
 
 class AugmentationParams(Section):
@@ -107,7 +107,7 @@ class AugmentationParams(Section):
 class TrainParams(Section):
     """Section `train`."""
 
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=1, le=10**6)
     batch: int = Field(ge=4, le=1024, multiple_of=2)
     images_per_identity: int = Field(ge=2)
     pairing: Literal["in_batch", "listed"]
@@ -141,8 +141,8 @@ class EvaluateParams(Section):
     """Section `evaluate`."""
 
     threshold: str | float
-    bootstrap: int = Field(ge=100)
-    one_shot_trials: int = Field(ge=1)
+    bootstrap: int = Field(ge=100, le=10**6)
+    one_shot_trials: int = Field(ge=1, le=10**7)
     seed: Seed
 
     @field_validator("threshold")
@@ -180,7 +180,7 @@ class PromoteParams(Section):
     max_eer: Share
     max_regression: Share
     max_p_value: Share
-    bootstrap: int = Field(ge=100)
+    bootstrap: int = Field(ge=100, le=10**6)
     seed: Seed
 
 
@@ -208,7 +208,7 @@ class DriftParams(Section):
     significance: OpenShare
     min_effect: Share
     size_tolerance: Share
-    permutations: int = Field(ge=100)
+    permutations: int = Field(ge=100, le=10**6)
     images: int = Field(ge=10)
     seed: Seed
 
@@ -263,7 +263,7 @@ def load(file: Path | None = None, settings: Iterable[str] = ()) -> Params:
         InputError: a file that can't be read, an unknown key or a value that isn't allowed, in one line.
     """
     source = file or Path("params.yaml")
-    if file is None and not (source.exists() and source.read_bytes().strip()):
+    if file is None and not (source.exists() and (source.is_dir() or source.read_bytes().strip())):
         # Empty, too: `siamese params > params.yaml` has the shell make it before this reads it.
         from siamese.progress import say
 
@@ -367,6 +367,8 @@ def _parse(text: str) -> Any:
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
         raise ValueError(str(error)) from None
+    except RecursionError:
+        raise ValueError("too deeply nested") from None
 
 
 def _set(values: dict[str, Any], setting: str) -> None:

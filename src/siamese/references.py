@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 from siamese import places, registry
 from siamese.errors import InputError
 from siamese.files import sha256
-from siamese.threshold import threshold_of
+from siamese.threshold import threshold_of, weights_of
 from siamese.weights import weights_digest
 
 if TYPE_CHECKING:
@@ -35,11 +35,19 @@ class Found:
         """`own` where given, else the model's.
 
         Raises:
-            InputError: it has none.
+            InputError: it has none, or another model's.
         """
         if own is None and self.threshold_file is None:
             raise InputError(f"{self.place} carries no threshold: give one, as --threshold 0.5, or --threshold-file")
-        return threshold_of(self.threshold_file or places.THRESHOLD, own)
+        file = self.threshold_file or places.THRESHOLD
+        found = threshold_of(file, own)
+        of = None if own is not None else weights_of(file)
+        if of is not None and of != self.weights():
+            raise InputError(
+                f"{file}: is the threshold of another model than {self.place}: run `siamese evaluate` again, or give "
+                "--threshold SCORE"
+            )
+        return found
 
     def weights(self) -> str:
         """A digest of its weights, 64 hexadecimal digits: what tells embeddings of one model from another's.
@@ -92,7 +100,7 @@ def find(reference: str | Path, threshold_file: Path | None = None) -> Found:
 
 
 def initial_weights(reference: str) -> Path | None:
-    """The `.keras` file of the model that `model.initial_weights` names; None where it names none.
+    """The `.keras` file of the model that `model.initial_weights` names, or its SavedModel; None where it names none.
 
     Args:
         reference: a model folder, a `.keras` file, models:/NAME/VERSION, or "".
@@ -103,13 +111,14 @@ def initial_weights(reference: str) -> Path | None:
     if not reference:
         return None
     place = find(reference).place
-    file = place if place.is_file() else place / "siamese.keras"
-    if not file.is_file():
+    there = [place, *(place / name for name in ("siamese.keras", "servable/saved_model.pb"))]  # a version has the last
+    file = next((file for file in there if file.is_file()), None)
+    if file is None:
         raise InputError(
             f"model.initial_weights {reference}: no model there: name a model folder, a .keras file, or "
             "models:/NAME/VERSION"
         )
-    return file
+    return file.parent if file.suffix == ".pb" else file
 
 
 def saved_file(path: Path) -> Path:

@@ -236,6 +236,8 @@ class _Cluster:
         try:
             content = json.loads(text)
             members = {kind: list(content["cluster"][kind]) for kind in content["cluster"]}
+            if any(isinstance(addresses, str) for addresses in content["cluster"].values()):
+                raise TypeError("addresses aren't a list")
             kind, index = str(content["task"]["type"]), int(content["task"]["index"])
             self.addresses = [str(address) for role in ("chief", "worker") for address in members.get(role, [])]
             self.worker = (len(members.get("chief", [])) if kind == "worker" else 0) + index

@@ -10,7 +10,10 @@ import pandas as pd
 from siamese import references, scores
 from siamese.errors import InputError
 from siamese.files import whole_file
+from siamese.tables import read_list
 from siamese.verifier import read_image
+
+ADDED = ("score", "same")  # columns
 
 
 def score(
@@ -23,9 +26,13 @@ def score(
         model, threshold_file, own_threshold, max_pixels: as in `siamese.verify.verify`.
 
     Raises:
-        InputError: the list, an image, the model or the threshold is missing or can't be used.
+        InputError: the list, an image, the model or the threshold is missing or can't be used; or the list has such a
+            column already.
     """
-    pairs = _read(pairs_csv)
+    pairs, _ = read_list(pairs_csv, ["anchor", "other"], "write the columns anchor and other, an image path in each")
+    taken = [name for name in ADDED if name in pairs]
+    if taken:
+        raise InputError(f"{pairs_csv}: has a column {taken[0]} already, and none is ever replaced: call it otherwise")
     model_found = references.find(model, threshold_file)
     threshold = model_found.threshold(own_threshold)
     verifier = model_found.load()
@@ -42,19 +49,3 @@ def write(scored: pd.DataFrame, output: Path) -> None:
     """Writes the scored pairs as CSV, whole."""
     with whole_file(output) as beside:
         scored.to_csv(beside, index=False)
-
-
-def _read(pairs_csv: Path) -> pd.DataFrame:
-    try:
-        pairs = pd.read_csv(pairs_csv, dtype=str, keep_default_na=False)
-    except OSError as error:
-        raise InputError(f"{pairs_csv}: can't be read ({error.strerror}): name a CSV file") from None
-    except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(
-            f"{pairs_csv}: is not CSV ({' '.join(str(error).split())}): write columns anchor,other"
-        ) from None
-    missing = [column for column in ("anchor", "other") if column not in pairs]
-    if missing or not len(pairs):
-        what = f"lacks the column {' and '.join(missing)}" if missing else "has no rows"
-        raise InputError(f"{pairs_csv}: {what}: it needs the columns anchor and other, an image path in each")
-    return pairs

@@ -52,7 +52,7 @@ def read_pairs(pairs_file: Path, split: str | None) -> pd.DataFrame:
     """The pairs of one split, or with None of all, in the file's order: anchor_id, other_id, label.
 
     Raises:
-        InputError: the file is missing, isn't a table of pairs, or has no such pair.
+        InputError: the file is missing, isn't a table of pairs, or has no such pair; or a label is neither 0 nor 1.
     """
     columns = ["anchor_id", "other_id", "label"]
     pairs = read_table(existing(pairs_file, "siamese pairs"), [*columns, "split"] if split else columns)
@@ -62,6 +62,12 @@ def read_pairs(pairs_file: Path, split: str | None) -> pd.DataFrame:
         raise InputError(
             f"{pairs_file}: has no pair{f' of split {split}' if split else ''}: name another file or split"
         )
+    if not pairs.label.isin([0, 1]).all():
+        odd = pairs.label[~pairs.label.isin([0, 1])].iloc[0]
+        raise InputError(f"{pairs_file}: label {odd}: must be 1 (same identity) or 0: make it again by `siamese pairs`")
+    for ids in (pairs.anchor_id, pairs.other_id):
+        if pd.api.types.infer_dtype(ids, skipna=False) != "string":
+            raise InputError(f"{pairs_file}: {ids.name} isn't text in every row: make it again by `siamese pairs`")
     return pairs[columns].reset_index(drop=True)
 
 

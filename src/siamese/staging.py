@@ -8,6 +8,7 @@ take them read them where they are.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from siamese.errors import InputError, in_one_line
+from siamese.kinds import Kind, refuse_other
 from siamese.progress import stands_for
 from siamese.remote import Address, all_of, is_uri, place, whole_folder
 
@@ -46,6 +48,8 @@ class Staging:
         self._opened = opened
         self._folder: Path | None = None
         self._paths = 0
+        self._read: list[str] = []
+        self._written: list[str] = []
         self._sending: list[Callable[[], None]] = []
         self._told_anyway: list[Callable[[], None]] = []
 
@@ -57,9 +61,10 @@ class Staging:
             beside: names of files beside it that are read, too, where they are.
 
         Raises:
-            InputError: the store can't be used, or has no such bucket.
+            InputError: the store can't be used, or has no such bucket; or the command writes there.
         """
         known = place(named)
+        self._keep_apart(named, self._read, self._written)
         if isinstance(known, Path):
             return known
         here = self._path_for(known)
@@ -78,18 +83,23 @@ class Staging:
         """A model as `siamese.references.find` takes it: its folder is fetched, the registry's name stays."""
         return str(self.input(named)) if is_uri(named) else named
 
-    def output(self, named: str, tells_why: bool = False) -> Path:
+    def output(self, named: str, kind: Kind | None = None, tells_why: bool = False) -> Path:
         """A file that is written.
 
         Args:
             named: path or URI.
+            kind: what it is; a file of another kind is not replaced. None: the step sees to that.
             tells_why: whether it is sent, too, when the step refuses its input.
 
         Raises:
-            InputError: it can't be written, or a folder is there.
+            InputError: it can't be written; a folder is there, or a file that isn't the step's; or the command reads
+                or writes there otherwise.
         """
         known = place(named)
+        self._keep_apart(named, self._written, [*self._read, *self._written])
         if isinstance(known, Path):
+            if kind and known.is_file():
+                refuse_other(known, kind)
             return known
         known.require_writable()
         if known.is_dir():
@@ -99,9 +109,9 @@ class Staging:
         sending.append(lambda: known.send(here) if here.exists() else None)
         return here
 
-    def output_if_named(self, named: str | None) -> Path | None:
+    def output_if_named(self, named: str | None, kind: Kind | None = None) -> Path | None:
         """`output`; None where an option names none."""
-        return self.output(named) if named else None
+        return self.output(named, kind) if named else None
 
     def output_folder(self, named: str, own: Sequence[str], mark: str = "") -> Path:
         """A folder that is written.
@@ -161,6 +171,13 @@ class Staging:
         """Removes the folder."""
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _keep_apart(self, named: str, known: list[str], others: Sequence[str]) -> None:
+        """Notes a name, in `known`, which none of `others` may be."""
+        one = str(place(named)) if is_uri(named) else os.path.realpath(named)
+        if one in others:
+            raise InputError(f"{named}: is given for two things, one of which this command writes: name another file")
+        known.append(one)
 
     def _path_for(self, address: Address) -> Path:
         """A free path of the same name, alone in a folder."""

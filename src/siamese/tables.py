@@ -1,8 +1,12 @@
-"""Parquet tables, read as far as they are needed."""
+"""Tables: Parquet as steps write it, read as far as needed; and lists of a user's own, CSV."""
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import warnings
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
@@ -32,6 +36,45 @@ def read_table(file: Path, columns: Sequence[str], splits: Sequence[str] | None 
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{file}: can't be read as Parquet ({reason}): make it again") from error
+
+
+def read_list(file: Path, columns: Sequence[str], wants: str) -> tuple[pd.DataFrame, str]:
+    """A user's list, as text, and the SHA-256 of the file that it was read from, once.
+
+    Args:
+        file: CSV with a header; .gz: packed by gzip.
+        columns: that it must have, none of them empty in a row.
+        wants: what to write, for messages.
+
+    Returns:
+        The table, by the number of each row, the header being 1 and blank lines counting; and 64 hexadecimal digits.
+
+    Raises:
+        InputError: it can't be read, isn't CSV, lacks a column, has no rows, or one is without a value.
+    """
+    try:
+        content = file.read_bytes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header would be cut short
+            text = BytesIO(gzip.decompress(content) if file.suffix == ".gz" else content)
+            table = pd.read_csv(text, dtype=str, keep_default_na=False, index_col=False, skip_blank_lines=False)
+    except OSError as error:
+        raise InputError(f"{file}: can't be read ({error.strerror or error}): name a CSV file") from None
+    except pd.errors.ParserWarning:
+        raise InputError(f"{file}: a row has more values than the header has columns: {wants}") from None
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{file}: is not CSV ({' '.join(str(error).split())}): {wants}") from None
+    table = table.set_axis(range(2, len(table) + 2))
+    table = table[(table != "").any(axis=1)]
+    lacking = [name for name in columns if name not in table]
+    if lacking or not len(table):
+        what = f"lacks the column {' and '.join(lacking)}" if lacking else "has no rows"
+        raise InputError(f"{file}: {what}: {wants}")
+    for name in columns:
+        without = table.index[table[name].eq("") | table[name].str.contains("\0", regex=False)]
+        if len(without):
+            raise InputError(f"{file}: row {without[0]}: {name} without a value: {wants}")
+    return table, hashlib.sha256(content).hexdigest()
 
 
 def count_rows(file: Path) -> int:

@@ -13,20 +13,22 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from siamese import __version__, backend, initial, platt, scores
+from siamese import __version__, backend, initial, platt, scores, trained_on
 from siamese.checkpoints import Checkpoints, Origin, State
 from siamese.errors import InputError
-from siamese.files import content_digest, digest, existing, refuse_foreign, sha256, whole_file, whole_folder
+from siamese.files import content_digest, digest, existing, refuse_foreign, whole_file, whole_folder
 from siamese.metrics import validation_metrics
 from siamese.params import ModelParams, TrainParams
 from siamese.progress import say, track
 from siamese.remote import Place
 from siamese.replicas import start
 from siamese.signals import Interrupt
+from siamese.tables import read_table
+from siamese.trained_on import TrainedOn
 from siamese.training import Training
 from siamese.training_data import Data, images_for, read_data
 
-MODEL_FILES = ("siamese.keras", "servable")
+MODEL_FILES = ("siamese.keras", "servable", trained_on.FILE)
 
 
 class Listener(Protocol):
@@ -66,14 +68,15 @@ def run(
     others need no place for checkpoints, model and history.
 
     Args:
-        first_weights: the `.keras` file that `model.initial_weights` names; None: training begins from nothing.
+        first_weights: what `model.initial_weights` names, as `siamese.references.initial_weights` gives it; None:
+            training begins from nothing.
 
     Returns:
         Whether this is the worker that wrote them.
 
     Raises:
-        InputError: missing inputs, too little to train on, too little disk, divergence, `resume` can't be taken, or
-            another worker is lost.
+        InputError: missing inputs, too little to train on, too little disk, divergence, `resume` can't be taken,
+            `first_weights` have seen what is to be tested, or another worker is lost.
         siamese.signals.Interrupted: SIGTERM or SIGINT came, here or to another worker; a checkpoint is written.
     """
     existing(catalog_file, "siamese catalog")
@@ -85,6 +88,7 @@ def run(
     with replicas.together():
         network = model.network
         data = read_data(catalog_file, pairs_file, images_for(network, images_folder), params)
+        seen = _seen(catalog_file, first_weights)
         precision = backend.resolve_precision(params.precision)
         origin = Origin(
             {
@@ -92,7 +96,7 @@ def run(
                 "pairs": content_digest(pairs_file),
                 "images": data.images.digest(),
                 "transform": content_digest(transform_folder),
-                **({"initial weights": sha256(first_weights)} if first_weights else {}),
+                **({"initial weights": content_digest(first_weights)} if first_weights else {}),
             },
             {
                 "train": params.model_dump() | {"precision": precision},
@@ -126,7 +130,7 @@ def run(
             if params.loss == "n_pair":
                 calibrate(training, data)
             if replicas.chief:
-                write_model(training.scoring, training.servable, model_folder)
+                write_model(training.scoring, training.servable, model_folder, seen)
                 if told:
                     told.ended(checkpoints.folder)
                 checkpoints.prune()
@@ -268,13 +272,31 @@ def calibrate(training: Training, data: Data) -> None:
     head.set_weights([slope * kernel, slope * bias + np.float32(intercept)])
 
 
-def write_model(model: Any, servable: Any, folder: Path) -> None:
-    """Writes `siamese.keras` and `servable/` into `folder`, whole."""
+def write_model(model: Any, servable: Any, folder: Path, seen: TrainedOn) -> None:
+    """Writes `siamese.keras`, `servable/` and what the model has seen into `folder`, whole."""
     from siamese.servable import export
 
     with whole_folder(folder, MODEL_FILES) as beside:
         model.save(beside / "siamese.keras")
         export(servable, beside / "servable")
+        trained_on.write(beside, seen)
+
+
+def _seen(catalog_file: Path, first_weights: Path | None) -> TrainedOn:
+    """What the model will have seen, the one that it begins with included.
+
+    Raises:
+        InputError: that one has seen what is to test this one.
+    """
+    catalog = read_table(catalog_file, ["image_id", "split"])
+    earlier = trained_on.read(first_weights.parent) if first_weights else None
+    known = earlier.among(catalog) if earlier else 0
+    if known:
+        raise InputError(
+            f"model.initial_weights: that model was trained on {known} images that test or validate by {catalog_file}, "
+            "and no figure would be honest: give it that model's splits, or leave model.initial_weights empty"
+        )
+    return trained_on.of_catalog(catalog).and_before(earlier)
 
 
 def _measured(training: Training, data: Data, check: Callable[[], None]) -> dict[str, float] | None:
@@ -331,14 +353,16 @@ def _check_disk(parameters: int, checkpoints: Checkpoints, model_folder: Path) -
     ):
         there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
         free = shutil.disk_usage(there).free
-        say(f"disk: {name} may take {need / 1e9:.1f} GB more in {folder}, {free / 1e9:.1f} GB are free")
+        say(f"disk: {name} may take {_bytes(need)} more in {folder}, {_bytes(free)} are free")
         if need > free:
-            raise InputError(
-                f"{folder}: {name} may take {need / 1e9:.1f} GB, only {free / 1e9:.1f} GB are free: make room"
-            )
+            raise InputError(f"{folder}: {name} may take {_bytes(need)}, only {_bytes(free)} are free: make room")
     others, taken = checkpoints.of_other_runs()
     if others:
-        say(f"disk: {others} other runs left {taken / 1e9:.1f} GB of checkpoints there: delete what you don't need")
+        say(f"disk: {others} other runs left {_bytes(taken)} of checkpoints there: delete what you don't need")
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _figure(value: float | None) -> str:

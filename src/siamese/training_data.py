@@ -77,23 +77,36 @@ def read_data(catalog_file: Path, pairs_file: Path, images: StoredImages, params
     """The splits `train` and `validation` as arrays.
 
     Raises:
-        InputError: an image has no stored pixels, a pair names an image that the catalog lacks, no two training images
-            show the same identity, or there is no pair to validate with.
+        InputError: an image has no stored pixels, a pair names an image that the catalog lacks in its split, no two
+            training images show the same identity, or there is no pair to validate with.
     """
-    catalog = read_table(catalog_file, ["image_id", "identity"], splits=["train"])
+    both = read_table(catalog_file, ["image_id", "identity", "split"], splits=["train", "validation"])
+    if not both.image_id.is_unique:
+        raise InputError(f"{catalog_file}: lists an image twice: run `siamese catalog` again")
+    catalog = both[both.split == "train"].reset_index(drop=True)
     codes = pd.factorize(catalog.identity, sort=True)[0]  # a missing identity gets -1, UNKNOWN
     wanted = ["train", "validation"] if params.pairing == "listed" else ["validation"]
     pairs = read_table(pairs_file, ["anchor_id", "other_id", "label", "split"], splits=wanted)
 
     def pairs_of(split: str, ids: pd.Index) -> Pairs:
         listed = pairs[pairs.split == split]
+        labels = listed.label
+        if not labels.isin([0, 1]).all():
+            raise InputError(f"{pairs_file}: has labels that are neither 0 nor 1: run `siamese pairs` again")
         first, second = (ids.get_indexer(pd.Index(listed[end])) for end in ("anchor_id", "other_id"))
         if len(listed) and min(first.min(), second.min()) < 0:
-            raise InputError(f"{pairs_file}: names images that {catalog_file} lacks: run `siamese pairs` again")
-        return first, second, listed.label.to_numpy()
+            raise InputError(
+                f"{pairs_file}: names images that {catalog_file} lacks in split {split}: run `siamese pairs` again"
+            )
+        return first, second, labels.to_numpy()
 
     validation = pairs[pairs.split == "validation"]
-    validation_ids = pd.Index(np.unique(pd.concat([validation.anchor_id, validation.other_id]).to_numpy(object)))
+    named = pd.concat([validation.anchor_id, validation.other_id])
+    if not named.isin(both.image_id[both.split == "validation"]).all():
+        raise InputError(
+            f"{pairs_file}: names images that {catalog_file} lacks in split validation: run `siamese pairs` again"
+        )
+    validation_ids = pd.Index(np.unique(named.to_numpy(object)))
     images.rows_of(validation_ids.tolist())  # a missing image is told now, not after the first epoch
     rows, turns = images.rows_of(catalog.image_id.tolist()), np.zeros(len(codes), np.int8)
     if params.augmentation.rotations:

@@ -34,7 +34,7 @@ from siamese.one_shot import OneShot
 from siamese.params import EvaluateParams
 from siamese.remote import Place
 from siamese.scores import Embedded
-from siamese.tables import read_table
+from siamese.tables import read_list, read_table
 from siamese.verifier import Verifier, read_image
 from siamese.weights import weights_digest
 
@@ -123,14 +123,12 @@ def run(
         fuse: how scores of a claim's references become one.
         cohort_file: catalog whose training images every image is held against, see `siamese.claims`; None: none.
         log_file: CSV that a row is added to, so that no look at a test goes unrecorded; None: none.
-        scores_file: CSV of each claim and its score, written; None: none. Not the list itself.
+        scores_file: CSV of each claim and its score, written; None: none.
 
     Raises:
         InputError: the list, an image, the model or its threshold can't be used; or the log is something else.
     """
-    table = read(trials_csv)
-    if scores_file and scores_file.exists() and scores_file.samefile(trials_csv):
-        raise InputError(f"{scores_file}: is the list itself: name another file for the scores")
+    table, digest = _read(trials_csv)
     by_identity = detect_layout(data_folder) == "identities"
     if log_file:
         refuse_other(log_file)
@@ -147,7 +145,7 @@ def run(
     verification, recognised = measured(table, claimed, threshold, by_identity, params)
     result = Result(
         trials=trials_csv.name,
-        sha256=sha256(trials_csv),
+        sha256=digest,
         weights=weights_digest(found.place) if found.place.is_dir() else sha256(found.place),
         fuse=fuse,
         cohort=cohort_file.name if cohort_file else None,
@@ -175,28 +173,27 @@ def read(trials_csv: Path) -> pd.DataFrame:
     Raises:
         InputError: it can't be read, or is no such list.
     """
+    return _read(trials_csv)[0]
+
+
+def _read(trials_csv: Path) -> tuple[pd.DataFrame, str]:
+    """The list, and the SHA-256 of the file."""
     wants = f"write the columns {', '.join(REQUIRED)} and, as needed, {', '.join(OPTIONAL)}"
-    try:
-        table = pd.read_csv(trials_csv, dtype=str, keep_default_na=False)
-    except OSError as error:
-        raise InputError(f"{trials_csv}: can't be read ({error.strerror}): name a CSV file") from None
-    except ValueError as error:
-        raise InputError(f"{trials_csv}: is not CSV ({' '.join(str(error).split())}): {wants}") from None
-    lacking = [name for name in REQUIRED if name not in table]
-    if lacking or not len(table):
-        what = f"lacks the column {' and '.join(lacking)}" if lacking else "has no rows"
-        raise InputError(f"{trials_csv}: {what}: {wants}")
+    table, digest = read_list(trials_csv, REQUIRED, wants)
+    taken = [name for name in (NAME, "score") if name in table]
+    if taken:
+        raise InputError(f"{trials_csv}: has a column {taken[0]}, which is a word of the answer: call it otherwise")
     if not table.label.isin(["0", "1"]).all():
         odd = table.label[~table.label.isin(["0", "1"])].iloc[0]
-        raise InputError(f"{trials_csv}: label {odd or 'without a value'}: must be 1 (same identity) or 0")
+        raise InputError(f"{trials_csv}: label {odd}: must be 1 (same identity) or 0")
     for side in ("probe", "reference"):
         paths = {name: PurePosixPath(name) for name in table[side].unique()}
         outside = [name for name, path in paths.items() if path.is_absolute() or ".." in path.parts or not path.parts]
         if outside:
-            row = int((table[side] == outside[0]).to_numpy().argmax()) + 2
+            row = (table[side] == outside[0]).idxmax()
             raise InputError(
-                f"{trials_csv}: row {row}: {side} {outside[0] or 'without a value'}: must lie in the data folder: name "
-                "it by its path from there"
+                f"{trials_csv}: row {row}: {side} {outside[0]}: must lie in the data folder: name it by its path from "
+                "there"
             )
         table[side] = table[side].map({name: path.as_posix() for name, path in paths.items()})
     if "claim" in table:
@@ -209,19 +206,26 @@ def read(trials_csv: Path) -> pd.DataFrame:
     same = [name for name in ("probe", "label", "kind", "trial") if name in table]
     torn = table.groupby("claim")[same].nunique().gt(1).any(axis=1)
     if torn.any():
-        row = int((table.claim == torn.idxmax()).to_numpy().argmax())
-        raise InputError(f"{trials_csv}: row {row + 2}: a claim's rows must share {', '.join(same)}")
+        row = (table.claim == torn.idxmax()).idxmax()
+        raise InputError(f"{trials_csv}: row {row}: a claim's rows must share {', '.join(same)}")
     if "trial" in table:
         claims = claims_of(table)
         right, ways = claims.groupby("trial").label.sum(), claims.groupby("trial").label.size()
         if not right.eq(1).all() or ways.nunique() > 1 or claims.groupby("trial").probe.nunique().gt(1).any():
             raise InputError(f"{trials_csv}: a trial's rows must share the probe, one claim be right, all trials alike")
+        if ways.iloc[0] < 2:
+            raise InputError(f"{trials_csv}: a trial needs two claims or more, to find the right one among")
     else:
         _check_kinds(trials_csv, table)
-    return table
+    return table.reset_index(drop=True), digest
 
 
 def _check_kinds(trials_csv: Path, table: pd.DataFrame) -> None:
+    alike = table.label.unique()
+    if len(alike) == 1:
+        raise InputError(
+            f"{trials_csv}: every label is {alike[0]}: verification needs right claims (label 1) and wrong ones (0)"
+        )
     taken = sorted({ALL, DIFFERENT} & set(table.kind))
     if taken:
         raise InputError(f"{trials_csv}: kind {taken[0]}: is a word of the answer: call that kind otherwise")
@@ -270,7 +274,7 @@ def measured(
         Verification by kind of wrong claim, and n-way recognition: one of them is empty.
 
     Raises:
-        InputError: a score is no number, or there are no right or no wrong claims.
+        InputError: a score is no number.
     """
     claims = claims_of(table).assign(score=claimed)
     if not np.isfinite(claimed).all():
@@ -279,8 +283,6 @@ def measured(
         return {}, recognition(claims)
     assert threshold is not None
     kinds = {kind or DIFFERENT: claims.kind == kind for kind in sorted(claims.kind[claims.label == 0].unique())}
-    if not kinds:
-        raise InputError("every label is 1: verification needs wrong claims (label 0) too")
     of_any = (claims.label == 1) & (claims.kind == "")
     found = {}
     for kind, of_kind in {ALL: claims.label >= 0, **kinds}.items() if len(kinds) > 1 else kinds.items():

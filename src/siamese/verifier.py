@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from siamese import backend
-from siamese.errors import InputError
-from siamese.images import Rejected, canonical, check
+from siamese.errors import InputError, in_one_line
+from siamese.images import Rejected, canonical, check, refuse_too_large
 from siamese.remote import Place
 
 
@@ -32,7 +32,8 @@ class Verifier:
         if not (folder / "saved_model.pb").exists():
             raise InputError(f"{model_folder}: no trained model here: run `siamese train` first, or name its folder")
         tf = backend.tensorflow()
-        return cls(tf.saved_model.load(str(folder)))
+        with in_one_line(f"{model_folder}: the model is damaged: run `siamese train` again, or name another folder"):
+            return cls(tf.saved_model.load(str(folder)))
 
     @cached_property
     def image_shape(self) -> tuple[int, int, int]:
@@ -86,6 +87,7 @@ def read_image(file: Place, max_pixels: int) -> bytes:
         InputError: the file can't be read, or isn't an image that can be taken, with the reason.
     """
     try:
+        refuse_too_large(file, max_pixels)
         data = file.read_bytes()
         check(data, max_pixels)
         return canonical(data, max_pixels)
@@ -93,3 +95,5 @@ def read_image(file: Place, max_pixels: int) -> bytes:
         raise InputError(f"{file}: can't be read ({error.strerror}): name an image file") from None
     except Rejected as reason:
         raise InputError(f"{file}: {reason}") from None
+    except MemoryError:  # a device has no size
+        raise InputError(f"{file}: is more than this machine's memory holds: name an image file") from None

@@ -38,12 +38,28 @@ for module in (steps, data, registry, promotion, use, gallery, serving, drift, q
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The console command."""
+    _open_closed_streams()
     backend.start_quickly()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a letter that a terminal lacks must not cost the answer
     code = run(arguments)
     gc.freeze()  # or Python would search all that TensorFlow has made for cycles before it ends, a second long
     sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """A shell's `>&-` leaves a descriptor free, which the next file that is opened would take: nobody's messages would
+    go into it. What is printed there is lost, as whoever closed it wished."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != descriptor:
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w" if descriptor else "r", encoding="utf-8"))  # noqa: SIM115
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -91,6 +107,10 @@ def _in_one_line(error: Exception) -> str:
         return text
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # as where the answer goes; steps tell it themselves
         return f"{text}: make room, then run again"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}: see to the path and its permissions"
+    if isinstance(error, MemoryError):
+        return f"out of memory ({text or 'nothing more is free'}): give less at once, or use a machine with more"
     if hasattr(error, "format_message"):  # Typer's own: an unknown command, option or value
         return f"{error.format_message() or 'name a command'} (`siamese --help` shows what there is)"
     return f"unexpected {type(error).__name__}: {text} (set {TRACEBACK}=1 to see where)"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from siamese import places
+from siamese import kinds, places
 from siamese.cli.options import AsJson, ParamsFile, Settings, done, where
 from siamese.remote import place
 from siamese.staging import staged
@@ -72,7 +72,10 @@ def catalog(
 
     params = load(params_file, settings or [])
     with staged() as at:
-        outputs = at.output(catalog_file), at.output(rejected_file, tells_why=True)
+        outputs = (
+            at.output(catalog_file, kinds.parquet),
+            at.output(rejected_file, kinds.csv("path", "reason"), tells_why=True),
+        )
         step.run(place(data or params.data.path), *outputs, params.catalog, params.data.max_pixels)
     done("catalog", as_json, catalog=catalog_file, rejected=rejected_file)
 
@@ -90,7 +93,7 @@ def pairs(
 
     params = load(params_file, settings or [])
     with staged() as at:
-        step.run(at.input(catalog_file), at.output(pairs_file), params.pairs)
+        step.run(at.input(catalog_file), at.output(pairs_file, kinds.parquet), params.pairs)
     done("pairs", as_json, pairs=pairs_file)
 
 
@@ -143,6 +146,7 @@ def train(
     from siamese.params import load
     from siamese.references import initial_weights
     from siamese.tracking.record import recorded
+    from siamese.weights import weights_digest
 
     params = load(params_file, settings or [])
     with staged() as at:
@@ -153,7 +157,7 @@ def train(
             at.input(transform_folder),
         )
         model = at.output_folder(model_folder, step.MODEL_FILES, mark="servable/saved_model.pb")
-        history, run = at.output(history_file), at.output(run_file)
+        history, run = at.output(history_file, kinds.csv("epoch")), at.output(run_file, kinds.json_object)
         checkpoints = at.working_folder(checkpoint_folder)
         begin_at = at.input_if_named(resume)
         with recorded(params, inputs[0], history, run) as listener:
@@ -168,6 +172,8 @@ def train(
                 listener=listener,
                 first_weights=initial_weights(params.model.initial_weights),
             )
+            if wrote:
+                listener.weights = weights_digest(model)
     outputs = {"model": model_folder, "history": history_file, "run": run_file}
     done("train", as_json, **(outputs if wrote else {}))
 
@@ -199,10 +205,10 @@ def evaluate(
             place(images_folder),
             at.input(model_folder),
             at.input(history_file),
-            at.output(metrics_file),
+            at.output(metrics_file, kinds.json_object),
             at.output_folder(plots_folder, own=["*.csv"]),
-            at.output(report_file),
-            at.output(threshold_file),
+            at.output(report_file, kinds.page),
+            at.output(threshold_file, kinds.json_object),
             params.evaluate,
             settings=params.model_dump(include=set(MEASURED)),
             note=STAND_IN if Path(params.data.path).resolve() == places.SAMPLE.resolve() else None,

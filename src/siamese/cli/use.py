@@ -8,7 +8,7 @@ from typing import Annotated, cast, get_args
 
 import typer
 
-from siamese import places
+from siamese import kinds, places
 from siamese.cli.options import AsJson, ParamsFile, Settings, answer, done, here, where
 from siamese.cli.steps import Catalog, Data, Images, Model, Pairs, Threshold
 from siamese.remote import place
@@ -76,7 +76,7 @@ def score(
     with staged() as at:
         listed, found = at.input(pairs_csv), at.model(model)
         own = at.input_if_named(threshold_file)
-        written = at.output_if_named(output)
+        written = at.output_if_named(output, kinds.csv(*command.ADDED))
         scored = command.score(listed, found, own, threshold, params.data.max_pixels)
         if written:
             command.write(scored, written)
@@ -119,10 +119,10 @@ def trials(
     if fuse not in get_args(Fusion):
         raise InputError(f"--fuse {fuse}: must be one of {', '.join(get_args(Fusion))}")
     params = load(params_file, settings or [])
-    if output and Path(output).exists() and Path(trials_csv).exists() and Path(output).samefile(trials_csv):
-        raise InputError(f"{output}: is the list itself: name another file for the figures")
     with staged() as at:
-        written = at.output_if_named(output)
+        written = at.output_if_named(output, kinds.json_object)
+        if log_file:
+            at.output(str(log_file))
         result = command.run(
             at.input(trials_csv),
             place(data or params.data.path),
@@ -132,7 +132,7 @@ def trials(
             cast(Fusion, fuse),
             at.input_if_named(cohort),
             log_file,
-            at.output_if_named(scores_file),
+            at.output_if_named(scores_file, kinds.csv("probe", "score")),
             params.evaluate,
             params.data.max_pixels,
         )
@@ -162,7 +162,7 @@ def calibrate(
     chosen_split = None if split == "all" else split
     with staged() as at:
         inputs = at.input(pairs_file), place(images_folder), at.input(model_folder)
-        chosen = command.run(*inputs, at.output(threshold_file), rule, chosen_split)
+        chosen = command.run(*inputs, at.output(threshold_file, kinds.json_object), rule, chosen_split)
     text = (
         f"threshold {chosen.threshold:.4f} by {rule} from {chosen.pairs} pairs: use --threshold-file {threshold_file}"
     )

@@ -111,6 +111,9 @@ def of_folder(
     rejected = dict(found.misnamed + found.unreadable)
     if found.known and not len(new.unit):
         return _verdict([], {}, rejected, notes)
+    if not len(new.unit):
+        why = f" ({', '.join(f'{count} {kind}' for kind, count in rejected.items())})" if rejected else ""
+        raise InputError(f"{folder}: holds no usable image{why}: name a folder of JPEG, PNG or BMP images")
     reference = _read_stored(stored, unit, each, images, params)
     _check(reference, new, TESTS, params, str(folder))
 
@@ -260,7 +263,7 @@ def _notes_on(found: NewImages, taken: int) -> list[str]:
 
 def _check(reference: Sample, new: Sample, tests: int, params: DriftParams, name: str) -> None:
     """Raises InputError where nothing can be said."""
-    if new.units == 1:
+    if new.units == 1 < len(new.unit):
         raise InputError(
             f"{name}: all new images lie in one subfolder, as one identity's: give --flat if it is none, "
             "or add other identities"

@@ -107,9 +107,7 @@ def describe(data: bytes) -> ImageInfo:
 def examine(file: Place, max_pixels: int) -> FileInfo | Rejected:
     """Reads and checks one file: what it is, or (returned, to travel between processes) why it isn't taken."""
     try:
-        size = file.stat().st_size
-        if size > _BYTES_A_PIXEL * max_pixels + _METADATA_BYTES:
-            return Rejected(f"too large: {size} bytes are more than data.max_pixels, {max_pixels}, can fill")
+        size = refuse_too_large(file, max_pixels)
         data = file.read_bytes()
         return FileInfo(hashlib.sha256(data).hexdigest(), len(data), check(data, max_pixels))
     except Rejected as reason:
@@ -118,6 +116,19 @@ def examine(file: Place, max_pixels: int) -> FileInfo | Rejected:
         return Rejected(f"can't be read: {error.strerror or error}")
     except MemoryError:
         return Rejected(f"too large for this machine's memory: {size} bytes")
+
+
+def refuse_too_large(file: Place, max_pixels: int) -> int:
+    """The bytes of a file.
+
+    Raises:
+        Rejected: they are more than any image of so many pixels needs.
+        OSError: it isn't there.
+    """
+    size = file.stat().st_size
+    if size > _BYTES_A_PIXEL * max_pixels + _METADATA_BYTES:
+        raise Rejected(f"too large: {size} bytes are more than data.max_pixels, {max_pixels}, can fill")
+    return size
 
 
 def _picture(data: bytes, max_pixels: int | None) -> Picture:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from siamese import trained_on
 from siamese.errors import InputError
 from siamese.params import PromoteParams
 from siamese.promote import ROLLED_BACK, score, unseen
@@ -37,16 +38,18 @@ def judge(
         models_folder: where the champion is fetched to.
 
     Raises:
-        InputError: an input is missing, or the server can't be used.
+        InputError: an input is missing, the model has seen what is to measure it, or the server can't be used.
     """
     from siamese.verifier import Verifier
 
+    catalog = read_table(catalog_file, ["image_id", "split"])
+    trained_on.require_unseen(model_folder, catalog, catalog_file)
     champion = registry.alias(CHAMPION)
     entrant = Entrant(
         name="the candidate",
         load=partial(Verifier.load, model_folder),
         threshold=threshold_of(threshold_file, None),
-        trained_on=unseen.trained_on(read_table(catalog_file, ["image_id", "split"])),
+        trained_on=unseen.trained_on(catalog),
     )
     files = (catalog_file, pairs_file, images_folder, models_folder)
     return champion, score(registry, entrant, champion, *files, params)

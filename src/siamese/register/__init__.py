@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siamese import data_page, figures
+from siamese import data_page, figures, trained_on
 from siamese.dotted import flat
 from siamese.errors import InputError
 from siamese.files import existing
@@ -27,7 +27,7 @@ from siamese.registry import CHALLENGER, CHAMPION, Registry, Version
 from siamese.registry.lock import Lock
 from siamese.remote import Place
 from siamese.tables import read_table
-from siamese.threshold import threshold_of
+from siamese.threshold import threshold_of, weights_of
 from siamese.tracking.facts import flat_params
 from siamese.tracking.server import is_local, reached, shown, tracking_uri
 from siamese.weights import model_digest, weights_digest
@@ -97,6 +97,8 @@ def run(
         InputError: the files don't belong together, one is missing, or the tracking server can't be used.
     """
     evaluated = read(model_folder, threshold_file, metrics_file)
+    catalog = read_table(existing(catalog_file, "siamese catalog"), ["image_id", "split"])
+    trained_on.require_unseen(model_folder, catalog, catalog_file)
     registry = Registry(params.registry.name)
     known = _registered(registry, evaluated.digest)
     if known:
@@ -104,6 +106,7 @@ def run(
 
     from siamese.tracking.sync import ensure_run
 
+    _require_its_run(run_file, evaluated)
     run_id = ensure_run(run_file, history_file, catalog_file, params)
     with reached():
         its_run = registry.client.get_run(run_id)
@@ -141,6 +144,15 @@ def read(model_folder: Path, threshold_file: Path, metrics_file: Path) -> Evalua
             f"{metrics_file} and {threshold_file} are of different evaluations: run `siamese evaluate` again"
         )
     return Evaluated(model_folder, threshold_file, threshold, metrics, model_digest(weights, value))
+
+
+def _require_its_run(run_file: Path, evaluated: Evaluated) -> None:
+    weights = weights_of(run_file)
+    if weights not in (None, evaluated.threshold["weights"]):
+        raise InputError(
+            f"{run_file} is of another training than the model in {evaluated.model_folder}: name that model's with "
+            "--run, or run `siamese train` again"
+        )
 
 
 def to_text(registered: Registered) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import siamese
+from siamese import trained_on
 from siamese.images.png import png_bytes
 
 REQUIRED = ("mlflow", "numpy", "pandas", "pillow", "tensorflow")  # what siamese.served_model and all it imports need
@@ -36,12 +37,16 @@ def save(model_folder: Path, threshold_file: Path, max_pixels: int, folder: Path
         with tempfile.TemporaryDirectory() as copies:  # DVC may have made links, which MLflow refuses
             shutil.copytree(model_folder / "servable", Path(copies) / "servable")
             shutil.copyfile(threshold_file, Path(copies) / "threshold.json")
+            artifacts = {"servable": f"{copies}/servable", "threshold": f"{copies}/threshold.json"}
+            if (model_folder / trained_on.FILE).exists():
+                shutil.copyfile(model_folder / trained_on.FILE, Path(copies) / trained_on.FILE)
+                artifacts["trained_on"] = f"{copies}/{trained_on.FILE}"
             mlflow.pyfunc.save_model(
                 str(folder),
                 mlflow_model=origin,
                 python_model=str(package / "served_model.py"),
                 code_paths=[str(package)],
-                artifacts={"servable": f"{copies}/servable", "threshold": f"{copies}/threshold.json"},
+                artifacts=artifacts,
                 model_config={MAX_PIXELS: max_pixels},
                 signature=signature(),
                 input_example=example(),

@@ -139,12 +139,15 @@ class Registry:
             self.client.delete_model_version_tag(self.name, str(number), key)
 
     def fetch(self, version: Version, below: Path) -> Path:
-        """The version's files as a model folder under `below`: `servable/` and `threshold.json`. Once fetched, kept.
+        """The version's files as a model folder under `below`: `servable/`, `threshold.json` and, where it is known,
+        what the model was trained on. Once fetched, kept.
 
         Raises:
             InputError: also where the version isn't what `siamese register` makes, or its files are gone.
         """
         import mlflow
+
+        from siamese.trained_on import FILE
 
         # What a number means changes where a registered model is deleted and made anew; a source is one model's.
         origin = digest([part.encode() for part in (version.source, version.run_id, str(version.created))])[:8]
@@ -162,6 +165,8 @@ class Registry:
                         if not (got / "artifacts" / name).exists():
                             raise InputError(f"{version.uri} holds no {name}: it isn't what `siamese register` makes")
                         (got / "artifacts" / name).replace(beside / name)
+                    if (got / "artifacts" / FILE).exists():  # older versions have none
+                        (got / "artifacts" / FILE).replace(beside / FILE)
                     shutil.rmtree(beside / "all")
         return place
 

@@ -47,12 +47,14 @@ class Run:
         run_id: the run's id; None where the server was away, or nothing was tracked.
         tracking_uri: of the server, without credentials; None where nothing was tracked.
         experiment: MLflow's experiment.
+        weights: digest of the model's weights; None: it wasn't written here.
     """
 
     training: str
     run_id: str | None
     tracking_uri: str | None
     experiment: str
+    weights: str | None
 
 
 @contextmanager
@@ -85,6 +87,7 @@ class Recorder:
         self, params: Params, catalog_file: Path, history_file: Path, elsewhere: Elsewhere | None = None
     ) -> None:
         self.began = False
+        self.weights: str | None = None  # digest, once the model is written
         self._params, self._elsewhere = params, elsewhere
         self._catalog_file, self._history_file = catalog_file, history_file
         self._uri = tracking_uri()
@@ -123,9 +126,9 @@ class Recorder:
         """What is known now."""
         experiment = self._params.tracking.experiment
         if not self._journal:
-            return Run(self._training, None, None, experiment)
+            return Run(self._training, None, None, experiment, self.weights)
         server = shown(self._uri)
-        return Run(self._journal.training, self._journal.sent(server).run_id, server, experiment)
+        return Run(self._journal.training, self._journal.sent(server).run_id, server, experiment, self.weights)
 
     def _begin(self, origin: Origin, history: Sequence[Mapping[str, Any]]) -> None:
         known = facts.tags(self._params.data.path, self._catalog_file, self._elsewhere)

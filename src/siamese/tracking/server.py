@@ -83,6 +83,8 @@ def connect(uri: str | None = None) -> MlflowClient:
     for name, value in (_QUICK | _QUIET).items():
         os.environ.setdefault(name, value)
     uri = uri or tracking_uri()
+    if re.fullmatch(r"sqlite:/*(:memory:)?", uri):
+        raise InputError(f"{TRACKING_URI}={uri}: names no file, and nothing would be kept: write sqlite:///FILE")
     with reached(), _alone(uri):
         import mlflow
 
@@ -115,8 +117,14 @@ def reached() -> Iterator[None]:
         if error.error_code not in _AWAY and not isinstance(error.__cause__, OSError):
             raise InputError(f"{shown(tracking_uri())}: {_first_line(error)}") from error
         raise Unreachable(_first_line(error)) from error
-    except OSError as error:
+    except InputError:
+        raise
+    except (OSError, ImportError, ValueError) as error:  # a driver that isn't installed; an address that is none
         raise Unreachable(_first_line(error)) from error
+    except Exception as error:
+        if type(error).__module__.startswith("sqlalchemy."):  # the file is no database
+            raise Unreachable(_first_line(error)) from error
+        raise
 
 
 class Unreachable(InputError):
