@@ -13,6 +13,7 @@ from siamese.places import CHECKPOINTS
 from siamese.tracking.facts import Elsewhere
 from siamese.tracking.record import recorded
 from siamese.tracking.server import used
+from siamese.weights import weights_digest
 
 
 def run(
@@ -50,4 +51,8 @@ def run(
     ):
         first = references.initial_weights(params.model.initial_weights)
         written = model_folder, history_file
-        train.run(*inputs, *written, params.train, params.model, CHECKPOINTS, listener=listener, first_weights=first)
+        made = train.run(
+            *inputs, *written, params.train, params.model, CHECKPOINTS, listener=listener, first_weights=first
+        )
+        if made:
+            listener.weights = weights_digest(model_folder)
