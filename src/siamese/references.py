@@ -41,7 +41,8 @@ class Found:
             raise InputError(f"{self.place} carries no threshold: give one, as --threshold 0.5, or --threshold-file")
         file = self.threshold_file or places.THRESHOLD
         found = threshold_of(file, own)
-        of = None if own is not None else weights_of(file)
+        # The digest is of the SavedModel's weights: a .keras file of the same ones has other bytes.
+        of = weights_of(file) if own is None and not self.place.is_file() else None
         if of is not None and of != self.weights():
             raise InputError(
                 f"{file}: is the threshold of another model than {self.place}: run `siamese evaluate` again, or give "
