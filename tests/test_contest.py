@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
@@ -10,12 +10,14 @@ import pytest
 import small_evaluation
 from small_evaluation import Constant, Means, Oracle, World
 
+from siamese import trained_on
 from siamese.errors import InputError
 from siamese.metrics import measure
 from siamese.params import PromoteParams
 from siamese.promote import contest
 from siamese.promote.contest import Entrant, Result
 from siamese.scores import Scorer
+from siamese.trained_on import TrainedOn
 
 LAX = PromoteParams(min_precision=0, max_eer=1, max_regression=0, max_p_value=1, bootstrap=100, seed=0)
 TEST_IDENTITIES = 6
@@ -39,19 +41,23 @@ def marked() -> World:
     return small_evaluation.world(marked=True)
 
 
-def entrant(name: str, scorer: Scorer, trained_on: pd.Index | None, threshold: float = 0.1) -> Entrant:
-    return Entrant(name, lambda: scorer, threshold, trained_on)
+def entrant(name: str, scorer: Scorer, seen: TrainedOn | None, threshold: float = 0.1) -> Entrant:
+    return Entrant(name, lambda: scorer, threshold, seen)
 
 
-def images_of(world: World, *numbers: int) -> pd.Index:
-    return pd.Index(world.catalog.image_id[world.catalog.identity.isin([f"who-{number}" for number in numbers])])
+def trained(image_ids: Iterable[str]) -> TrainedOn:
+    return trained_on.of_catalog(pd.DataFrame({"image_id": image_ids, "split": "train"}))
+
+
+def images_of(world: World, *numbers: int) -> pd.Series:
+    return world.catalog.image_id[world.catalog.identity.isin([f"who-{number}" for number in numbers])]
 
 
 def judge(world: World, challenger: Entrant, champion: Entrant | None, limits: PromoteParams = LAX) -> Result:
     return contest.judge(world.catalog, world.pairs, world, challenger, champion, limits)
 
 
-NOBODY = pd.Index([], dtype=object)
+NOBODY = trained([])
 
 
 def test_the_better_one_wins_either_way_round(marked: World) -> None:
@@ -93,7 +99,7 @@ def test_a_champion_does_not_win_by_what_it_remembers(marked: World) -> None:
     challenger, champion = entrant("version 2", Means(), NOBODY), Memory(known)
     naive = judge(marked, challenger, entrant("version 1", champion, NOBODY))
     assert not naive.verdict.accepted
-    fair = judge(marked, challenger, entrant("version 1", champion, images_of(marked, *known)))
+    fair = judge(marked, challenger, entrant("version 1", champion, trained(images_of(marked, *known))))
     assert fair.verdict.accepted
     assert fair.verdict.comparison.champion.values["eer"] == 0.5
     assert fair.pairs == {"test": 153, "challenger": 153, "compared": 9 + 27}
@@ -102,7 +108,7 @@ def test_a_champion_does_not_win_by_what_it_remembers(marked: World) -> None:
 
 def test_one_image_that_a_model_saw_takes_its_identity_out(marked: World) -> None:
     """Pairs of the other five identities remain: 15 positive ones, and 10 x 9 negative ones."""
-    champion = entrant("version 1", Means(), images_of(marked, 7)[:1])
+    champion = entrant("version 1", Means(), trained(images_of(marked, 7)[:1]))
     assert judge(marked, entrant("version 2", Means(), NOBODY), champion).pairs["compared"] == 105
 
 
@@ -117,8 +123,8 @@ def test_both_are_measured_on_exactly_the_pairs_that_neither_saw(marked: World) 
     scores = scorer.score(scorer.embed(marked.pixels(kept.anchor_id)), scorer.embed(marked.pixels(kept.other_id)))
     found = judge(
         marked,
-        entrant("version 2", scorer, images_of(marked, 7)),
-        entrant("version 1", scorer, images_of(marked, 8)),
+        entrant("version 2", scorer, trained(images_of(marked, 7))),
+        entrant("version 1", scorer, trained(images_of(marked, 8))),
     )
     assert found.verdict.comparison.challenger.values == pytest.approx(measure(kept.label, scores, 0.1))
     assert found.verdict.comparison.champion.values == found.verdict.comparison.challenger.values
@@ -127,7 +133,7 @@ def test_both_are_measured_on_exactly_the_pairs_that_neither_saw(marked: World) 
 
 
 def test_where_the_champion_saw_every_tested_identity_the_way_out_is_told(marked: World) -> None:
-    champion = entrant("version 1", Means(), images_of(marked, *range(7, 13)))
+    champion = entrant("version 1", Means(), trained(images_of(marked, *range(7, 13))))
     found = judge(marked, entrant("version 2", Oracle(), NOBODY), champion)
     assert not found.verdict.accepted and found.pairs["compared"] == 0
     [reason] = found.verdict.reasons
@@ -136,13 +142,13 @@ def test_where_the_champion_saw_every_tested_identity_the_way_out_is_told(marked
 
 def test_where_one_identity_is_left_there_is_no_comparison(marked: World) -> None:
     """It has positive pairs alone."""
-    champion = entrant("version 1", Means(), images_of(marked, *range(7, 12)))
+    champion = entrant("version 1", Means(), trained(images_of(marked, *range(7, 12))))
     found = judge(marked, entrant("version 2", Oracle(), NOBODY), champion)
     assert found.pairs["compared"] == 3 and "pairs of both labels" in found.verdict.reasons[0]
 
 
 def test_a_challenger_of_another_split_is_refused(marked: World) -> None:
-    challenger = entrant("version 2", Oracle(), images_of(marked, *range(7, 13)))
+    challenger = entrant("version 2", Oracle(), trained(images_of(marked, *range(7, 13))))
     found = judge(marked, challenger, entrant("version 1", Means(), NOBODY))
     assert not found.verdict.accepted
     assert all("run `dvc repro`, then `siamese register`" in reason for reason in found.verdict.reasons)
@@ -153,7 +159,7 @@ def test_a_model_without_record_of_its_images_is_compared_and_that_is_said(marke
     found = judge(marked, entrant("version 2", Oracle(), NOBODY), entrant("version 1", Means(), None))
     assert found.pairs["compared"] == 153
     assert found.notes == (
-        "version 1 may have been trained on these test identities: its run has no catalog to tell by",
+        "version 1 may have been trained on these test identities: nothing beside it or in its run tells",
     )
 
 
@@ -164,11 +170,9 @@ def test_in_role_folders_images_take_the_place_of_identities() -> None:
     """
     roles = small_evaluation.world(roles=True)
     test = roles.catalog[roles.catalog.split == "test"]
-    seen = pd.Index([*test.image_id[test.identity.notna()][:1], *test.image_id[test.identity.isna()][:1]])
-    trained = roles.catalog.image_id[roles.catalog.split != "test"]
-    found = judge(
-        roles, entrant("version 2", Means(), trained), entrant("version 1", Means(), seen.append(pd.Index(trained)))
-    )
+    seen = trained([*test.image_id[test.identity.notna()][:1], *test.image_id[test.identity.isna()][:1]])
+    own = trained_on.of_catalog(roles.catalog)
+    found = judge(roles, entrant("version 2", Means(), own), entrant("version 1", Means(), own.and_before(seen)))
     assert found.pairs == {"test": 48, "challenger": 48, "compared": 1 + 2 * 15 - 2}
     assert "their images" in found.notes[0]
 

@@ -245,6 +245,14 @@ def test_a_damaged_gallery_names_nobody(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"people\.parquet: is no gallery \("):
             galleries.read(file)
     file.write_bytes(sound)
+    for note in (b"siamese.model", b"siamese.head"):
+        table = pa.parquet.read_table(file)
+        notes = table.schema.metadata
+        flipped = notes | {note: bytes([notes[note][0] ^ 1]) + notes[note][1:]}
+        pa.parquet.write_table(table.replace_schema_metadata(flipped), file)
+        with pytest.raises(InputError, match=r"is no gallery \(the model's digest or last layer is damaged\)"):
+            galleries.read(file)
+        file.write_bytes(sound)
     numbers = pa.array(np.array([0, 1, np.nan, 10], np.float32))
     tampered(file, embedding=pa.FixedSizeListArray.from_arrays(numbers, 1))
     with pytest.raises(InputError, match=r"is no gallery \(numbers that aren't finite\)"):

@@ -66,6 +66,12 @@ def test_each_identity_lies_where_the_list_puts_it_and_others_are_left_out(tmp_p
     }
 
 
+def test_blank_lines_of_a_list_count_for_nothing(tmp_path: Path) -> None:
+    data = listed(people(tmp_path / "data", "abc"), ABC)
+    (data / LIST).write_text("\n\n" + (data / LIST).read_text().replace("\n", "\n\n"))
+    assert len(run(data)[0]) == 6
+
+
 def test_role_folders_are_listed_by_path(tmp_path: Path) -> None:
     paths = [f"{role}/{number}.png" for role in catalog.ROLES for number in range(4)]
     places = [*(["train", "validation", "test"] * 3), "train", "test"]  # negative/3.png isn't listed

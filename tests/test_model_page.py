@@ -46,8 +46,8 @@ WORLD = world()
 FOUND = found(WORLD)
 
 
-def rendered(findings: Findings = FOUND, made: World = WORLD, note: str | None = None) -> str:
-    return model_page.render(findings, made, PARAMS, note)
+def rendered(findings: Findings = FOUND, made: World = WORLD, *notes: str) -> str:
+    return model_page.render(findings, made, PARAMS, notes)
 
 
 def between(title: str, following: str) -> str:
@@ -59,7 +59,7 @@ def decoded(source: str) -> np.ndarray:
 
 
 def test_it_needs_nothing_but_itself() -> None:
-    html = rendered(note="A note.")
+    html = rendered(FOUND, WORLD, "A note.")
     page = Page(html)
     outside = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", html)
     assert not re.search(r"https?:|//|@import|url\(|<script|<link|<iframe", outside)
@@ -73,7 +73,7 @@ def test_equal_findings_give_equal_text() -> None:
 
 def test_what_a_user_provides_is_shown_and_never_run() -> None:
     made = world(names="<script>alert('{}')</script>&\"><img src=x onerror=y>")
-    page = Page(rendered(found(made), made, note="<b>note</b>"))
+    page = Page(rendered(found(made), made, "<b>note</b>"))
     assert "script" not in page.tags and "onerror" not in {name for name, _ in page.attributes}
     assert "<script>alert('" in page.text and "<b>note</b>" in page.text
 

@@ -281,7 +281,8 @@ def test_fine_tuning_begins_at_a_servable_model_as_at_a_keras_file(place: Path, 
 
 def test_a_model_is_not_measured_on_what_it_was_trained_on(place: Path, tmp_path: Path, capsys) -> None:
     """After a split by another seed, images that trained it are test images: neither it nor a model that begins with
-    its weights is measured on them, registered or promoted. Pairs of another split are nobody's, either."""
+    its weights is measured on them, registered or promoted; where nothing follows from it, it is said. Pairs of another
+    split are nobody's, either."""
     shutil.copytree(place, tmp_path / "here")
 
     def refused(*arguments: str, **more: object) -> str:
@@ -304,6 +305,10 @@ def test_a_model_is_not_measured_on_what_it_was_trained_on(place: Path, tmp_path
         tuned = refused("train", **seed, **{"model.initial_weights": "artifacts/model"})
         assert re.search(r"model\.initial_weights: that model was trained on \d+ images that test or validate", tuned)
         assert Path("metrics.json").read_bytes() == old
+        capsys.readouterr()
+        assert not command("calibrate", "--split", "all", **seed) and not command("report", "-o", "page.html", **seed)
+        assert re.search(r"pairs\.parquet: \d+ of its images trained the model", capsys.readouterr().err)
+        assert re.search(r"\d+ of the test images trained this model or chose", Path("page.html").read_text())
 
 
 def test_a_model_trained_on_has_seen_what_the_one_before_had(place: Path) -> None:
@@ -314,6 +319,7 @@ def test_a_model_trained_on_has_seen_what_the_one_before_had(place: Path) -> Non
         (catalog.split == split).sum() for split in ("train", "validation")
     ]
     assert seen.among(catalog) == 0
+    np.testing.assert_array_equal(seen.saw(catalog.image_id), catalog.split != "test")
     assert seen.among(catalog.assign(split="test")) == len(seen.train) + len(seen.validation)
     assert seen.among(catalog.assign(split="validation")) == len(seen.train)
     other = trained_on.of_catalog(pd.DataFrame({"image_id": ["x"], "split": ["train"]}))

@@ -187,11 +187,11 @@ def test_a_file_that_is_no_catalog_is_named(tmp_path: Path) -> None:
     [
         (1, 256, 1),
         (500, 256, 2),
-        (5000, 256, 20),  # 64 files would hold 79
-        (16_384, 256, 64),
-        (16_385, 257, 64),  # 63 of 257 and one of 194
-        (100_000, 1563, 64),
-        (1_000_000, 4096, 245),  # 64 files would hold 15,625
+        (5000, 256, 20),  # 512 files would hold 10
+        (131_072, 256, 512),
+        (131_073, 257, 511),  # 510 of 257 and one of 3
+        (1_000_000, 1954, 512),
+        (3_000_000, 4096, 733),  # 512 files would hold 5,860
     ],
 )
 def test_how_many_files_there_are_follows_how_many_images(images: int, in_a_file: int, files: int) -> None:

@@ -17,7 +17,7 @@ from conftest import working_folder
 from mlflow_servers import mlflow_server
 from registered import Uploaded
 
-from siamese import cli, promote
+from siamese import cli, promote, trained_on
 from siamese.registry import Registry, Version
 from siamese.tracking.server import TRACKING_URI
 
@@ -217,6 +217,21 @@ def test_a_champion_trained_on_every_test_identity_is_no_measure(
     assert "test pairs are left out: version 1 was trained on their identities" in err
 
 
+def test_a_champion_that_began_with_a_model_of_every_test_identity_is_no_measure(
+    run, better: Uploaded, name: str, catalog: Path, workspace: Path, tmp_path: Path
+) -> None:
+    """Its own run's catalog has none of them in training: what stands beside the model tells."""
+    model = registered.small_model(tmp_path / "model", workspace, better=False)
+    images = pd.read_parquet(catalog)
+    trained_on.write(model, trained_on.of_catalog(images.assign(split="train")))
+    registered.upload(model, catalog).version(name, "champion")
+    better.version(name, "challenger")
+    code, out, err = run("promote", *LAX)
+    assert (code, aliases(name)) == (3, {"champion": 1, "challenger": 2})
+    assert "there are not pairs of both labels left that neither model was trained on" in out
+    assert "test pairs are left out: version 1 was trained on their identities" in err
+
+
 def test_a_champion_whose_run_has_no_catalog_is_compared_and_that_is_said(
     run, better: Uploaded, name: str, workspace: Path, tmp_path: Path
 ) -> None:
@@ -225,7 +240,7 @@ def test_a_champion_whose_run_has_no_catalog_is_compared_and_that_is_said(
     code, _, err = run("promote", *LAX)
     assert (code, aliases(name)["champion"]) == (0, 2)
     assert err.endswith(
-        "note: version 1 may have been trained on these test identities: its run has no catalog to tell by"
+        "note: version 1 may have been trained on these test identities: nothing beside it or in its run tells"
     )
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pandas as pd
 import pytest
 import registered
 from drawn import encoded, picture
 from mlflow_servers import mlflow_server
 from siamese_servers import siamese_server
 
-from siamese import cli, references
+from siamese import cli, references, trained_on
 from siamese.errors import InputError
 from siamese.serving import model
 from siamese.tracking.server import TRACKING_URI
@@ -35,10 +36,35 @@ def folder(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return registered.small_model(tmp_path_factory.mktemp("model"), workspace, better=True)
 
 
+@pytest.fixture
+def as_in_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process can't import what the serving image lacks: the image itself is tested where there is an engine."""
+    absent = {
+        "pandas",
+        "pyarrow",
+        "scipy",
+        "sklearn",
+        "matplotlib",
+        "apache_beam",
+        "tensorflow_transform",
+        "kfp",
+        "dvc",
+    }
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden/sitecustomize.py").write_text(
+        "import sys\n\n\nclass Absent:\n    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] in {sorted(absent)}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n\n\n"
+        "sys.meta_path.insert(0, Absent())\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hidden"))
+
+
 def test_the_version_that_the_alias_means_is_served_with_its_threshold(
-    workspace: Path, folder: Path, tmp_path: Path
+    workspace: Path, folder: Path, tmp_path: Path, as_in_the_image: None
 ) -> None:
     shutil.copy(workspace / "params.yaml", tmp_path)
+    trained_on.write(folder, trained_on.of_catalog(pd.read_parquet(workspace / "artifacts/catalog.parquet")))
     uploaded = registered.upload(folder)
     uploaded.version("served")
     uploaded.version("served", "champion")

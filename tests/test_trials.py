@@ -205,6 +205,7 @@ HEAD = ("probe", "reference", "label")
         ([(*HEAD, "score"), ("a", "b", 1, 3), ("a", "c", 0, 4)], "has a column score, which is a word of the answer"),
         ([HEAD, ("x", "a", "b", 1), ("x", "a", "c", 0)], "a row has more values than the header has columns"),
         ([HEAD, ("a", "b", 1), (), ("a", "", 0)], "row 4: reference without a value"),
+        ([(), (), HEAD, ("a", "b", 1), ("a", "", 0)], "row 5: reference without a value"),
         ([HEAD, ("a", "b", 1), ("a", "c\0", 0)], "row 3: reference without a value"),
         ([(*HEAD, "trial"), ("a", "b", 1, 1), ("x", "c", 0, 1)], "a trial's rows must share the probe"),
         ([(*HEAD, "trial"), ("a", "b", 1, 1), ("a", "c", 0, 1), ("a", "b", 1, 2)], "all trials alike"),

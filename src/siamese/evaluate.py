@@ -56,9 +56,9 @@ def run(
 
     images = stored.opened(existing(images_folder, "siamese preprocess"))
     history = _history(history_file)
-    seen_by = read_table(existing(catalog_file, "siamese catalog"), ["image_id", "split"])
-    trained_on.require_unseen(model_folder, seen_by, catalog_file)
-    measured = measure(catalog_file, pairs_file, images, Verifier.load(model_folder), params)
+    catalog, pairs = _tables(catalog_file, pairs_file)
+    trained_on.require_unseen(model_folder, catalog, catalog_file)
+    measured = measure_model(catalog, pairs, Verifier.load(model_folder), images, params)
     calibrate.write_threshold(threshold_file, measured.model.threshold, "validation", weights_digest(model_folder))
     plots.write(plots_folder, measured)
     with whole_file(report_file) as beside:
@@ -73,9 +73,12 @@ def measure(catalog_file: Path, pairs_file: Path, images: Images, scorer: Scorer
     Raises:
         InputError: as `run`.
     """
+    return measure_model(*_tables(catalog_file, pairs_file), scorer, images, params)
+
+
+def _tables(catalog_file: Path, pairs_file: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     catalog = read_table(existing(catalog_file, "siamese catalog"), CATALOG_COLUMNS)
-    pairs = read_table(existing(pairs_file, "siamese pairs"), PAIR_COLUMNS)
-    return measure_model(catalog, pairs, scorer, images, params)
+    return catalog, read_table(existing(pairs_file, "siamese pairs"), PAIR_COLUMNS)
 
 
 def _history(file: Path) -> pd.DataFrame | None:

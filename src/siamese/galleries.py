@@ -3,12 +3,13 @@
 Columns: image_id, identity, path, best_impostor, mean_impostor, and embedding, a list of fixed size of float32. The
 file's metadata: siamese.format, siamese.model (digest of the weights), and siamese.head, the model's last layer as
 base64 of little-endian float32, the bias last. That layer is all that compares embeddings: to take somebody out, no
-model is needed.
+model is needed. siamese.checksum, the SHA-256 of digest and layer, guards both as Parquet's own checksums guard rows.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import stat
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
@@ -115,6 +116,10 @@ def _read(opened: pa.parquet.ParquetFile) -> Gallery:
     version = notes.get(b"siamese.format", b"none").decode()
     if version != FORMAT:
         raise ValueError(f"format {version}, not {FORMAT}")
+    model = notes[b"siamese.model"].decode()
+    whole = _checksum(model, notes[b"siamese.head"])
+    if notes.get(b"siamese.checksum", whole) != whole:  # files of before have none
+        raise ValueError("the model's digest or last layer is damaged")
     head = np.frombuffer(base64.b64decode(notes[b"siamese.head"], validate=True), "<f4").astype(np.float32)
     rows, units = opened.metadata.num_rows, opened.schema_arrow.field("embedding").type.list_size
     if units != len(head) - 1:
@@ -133,13 +138,17 @@ def _read(opened: pa.parquet.ParquetFile) -> Gallery:
     if owners != sorted(owners) or owners != images["identity"][: len(owners)].tolist():
         raise ValueError("rows not sorted by identity")
     impostors = {how: table[name].to_numpy().astype(np.float32) for how, name in others.items()}
-    model = notes[b"siamese.model"].decode()
     return Gallery(model, Head(head[:-1], float(head[-1])), images, embeddings, impostors)
 
 
 def _write(file: Path, gallery: Gallery) -> None:
-    head = np.append(gallery.head.weights, np.float32(gallery.head.bias)).astype("<f4")
-    notes = {"siamese.format": FORMAT, "siamese.model": gallery.model, "siamese.head": base64.b64encode(head.tobytes())}
+    head = base64.b64encode(np.append(gallery.head.weights, np.float32(gallery.head.bias)).astype("<f4").tobytes())
+    notes = {
+        "siamese.format": FORMAT,
+        "siamese.model": gallery.model,
+        "siamese.head": head,
+        "siamese.checksum": _checksum(gallery.model, head),
+    }
     columns = {name: pa.array(gallery.images[name].tolist(), pa.string()) for name in COLUMNS}
     for how, found in gallery.impostors.items():
         columns[f"{how}_impostor"] = pa.array(found, pa.float32(), from_pandas=True)
@@ -154,3 +163,7 @@ def _write(file: Path, gallery: Gallery) -> None:
         use_dictionary=["identity"],
         write_page_checksum=True,  # a flipped bit would name another person
     )
+
+
+def _checksum(model: str, head: bytes) -> bytes:
+    return hashlib.sha256(model.encode() + head).hexdigest().encode()

@@ -7,10 +7,8 @@ folders path and split. It travels with the images, so that DVC and Kubeflow see
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -20,6 +18,7 @@ from siamese.errors import InputError
 from siamese.progress import say
 from siamese.remote import Place
 from siamese.splits import HASH, SPLITS
+from siamese.tables import parsed
 
 COLUMN = {"identities": "identity", "roles": "path"}  # what a row gives a split to, by layout
 
@@ -80,26 +79,13 @@ def read(data_folder: Place, splits: str, layout: Literal["identities", "roles"]
     if PurePosixPath(splits).is_absolute() or ".." in PurePosixPath(splits).parts:
         raise InputError(f"catalog.splits = {splits}: must lie in {data_folder}: name it by its path from there")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header would be cut short
-            content = BytesIO((data_folder / splits).read_bytes())
-            listed = pd.read_csv(content, dtype=str, keep_default_na=False, index_col=False)
-    except InputError:  # a ValueError, too: the store can't be used
-        raise
+        content = (data_folder / splits).read_bytes()
     except OSError as error:
         raise InputError(
             f"{data_folder / splits}: can't be read ({error.strerror}): "
             "catalog.splits must be hash, or name a CSV file in the data folder"
         ) from None
-    except pd.errors.ParserWarning:
-        raise InputError(
-            f"{data_folder / splits}: a row has more values than the header has columns: {wants}"
-        ) from None
-    except ValueError as error:
-        raise InputError(f"{data_folder / splits}: is not CSV ({' '.join(str(error).split())}): {wants}") from None
-    lacking = [name for name in (column, "split") if name not in listed]
-    if lacking:
-        raise InputError(f"{data_folder / splits}: lacks the column {' and '.join(lacking)}: {wants}")
+    listed = parsed(content, data_folder / splits, (column, "split"), wants)
     unknown = sorted(set(listed["split"]) - set(SPLITS))
     if unknown:
         raise InputError(f"{data_folder / splits}: split {unknown[0] or 'without a name'}: must be {', '.join(SPLITS)}")

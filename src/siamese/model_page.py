@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
-from siamese import curves, embedding_map, heat, pictures, plots, references, stored, whole_page
+from siamese import curves, embedding_map, heat, pictures, plots, references, stored, trained_on, whole_page
 from siamese.charts import BLACK, BLUE, ORANGE, Axis, Bars, Mark, chart, nice_ticks
 from siamese.errors import InputError
 from siamese.evaluate import CATALOG_COLUMNS, PAIR_COLUMNS
@@ -80,12 +82,14 @@ def run(
     own = verifier.pixels(encoded) if encoded else None
     head = Head(*verifier.head())
     findings = find(catalog, pairs, split, verifier, head, images, threshold, own, params, found.weights())
-    whole_page.write(page_file, render(findings, images, params, note))
+    notes = [text for text in (note, _known(found.place, catalog) if split == "test" else None) if text]
+    whole_page.write(page_file, render(findings, images, params, notes))
 
 
-def render(found: Findings, images: Images, params: EvaluateParams, note: str | None) -> str:
-    """The page as text. Equal arguments give equal text: it holds no date, no duration and no path."""
-    notes = [text for text in (note, FLATTERED.get(found.split)) if text]
+def render(found: Findings, images: Images, params: EvaluateParams, notes: Sequence[str]) -> str:
+    """The page as text, notes on top. Equal arguments give equal text: it holds no date, no duration and no path."""
+    flattered = FLATTERED.get(found.split)
+    notes = [*notes, flattered] if flattered else notes
     return page(
         "Model report",
         element("h1", "What the model makes of pairs"),
@@ -100,6 +104,15 @@ def render(found: Findings, images: Images, params: EvaluateParams, note: str | 
         styles=(STYLE, Path(__file__).with_name("model_page.css")),
         generator=GENERATOR,
     )
+
+
+def _known(model: Path, catalog: pd.DataFrame) -> str | None:
+    """That a model has seen some of the test images, if so."""
+    seen = trained_on.read(model) if model.is_dir() else None
+    known = int(seen.saw(catalog.image_id[catalog.split == "test"]).sum()) if seen else 0
+    if not known:
+        return None
+    return f"{known:,} of the test images trained this model or chose its epoch, by other splits: that flatters it."
 
 
 def _in_short(found: Findings) -> Markup:

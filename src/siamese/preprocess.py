@@ -36,7 +36,7 @@ from siamese.tables import read_table
 MOST_IMAGES = 4096  # in a file: TensorFlow Transform splits a batch of more than 200 MB of pixels (6,990 images)
 MOST_BYTES = 2**29  # of a file's images, were they all converted to uncompressed PNG: a worker holds them all at once
 FEWEST_IMAGES = 256  # a third of a second's work: less isn't worth handing to another worker
-FILES = 64  # from FEWEST_IMAGES to MOST_IMAGES an image file: so many cores find work
+FILES = 512  # from FEWEST_IMAGES to MOST_IMAGES a file: so many cores find work, and each holds little at once
 ANALYSED_AT_ONCE = 256
 OWN = ["transform_fn", "transformed_metadata"]  # in the transform's folder
 

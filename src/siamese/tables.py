@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import warnings
+import zlib
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -54,27 +55,49 @@ def read_list(file: Path, columns: Sequence[str], wants: str) -> tuple[pd.DataFr
     """
     try:
         content = file.read_bytes()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header would be cut short
-            text = BytesIO(gzip.decompress(content) if file.suffix == ".gz" else content)
-            table = pd.read_csv(text, dtype=str, keep_default_na=False, index_col=False, skip_blank_lines=False)
-    except OSError as error:
-        raise InputError(f"{file}: can't be read ({error.strerror or error}): name a CSV file") from None
-    except pd.errors.ParserWarning:
-        raise InputError(f"{file}: a row has more values than the header has columns: {wants}") from None
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{file}: is not CSV ({' '.join(str(error).split())}): {wants}") from None
-    table = table.set_axis(range(2, len(table) + 2))
-    table = table[(table != "").any(axis=1)]
-    lacking = [name for name in columns if name not in table]
-    if lacking or not len(table):
-        what = f"lacks the column {' and '.join(lacking)}" if lacking else "has no rows"
-        raise InputError(f"{file}: {what}: {wants}")
+        text = gzip.decompress(content) if file.suffix == ".gz" else content
+    except (OSError, EOFError, zlib.error) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise InputError(f"{file}: can't be read ({reason}): name a CSV file") from None
+    table = parsed(text, file, columns, wants)
+    if not len(table):
+        raise InputError(f"{file}: has no rows: {wants}")
     for name in columns:
         without = table.index[table[name].eq("") | table[name].str.contains("\0", regex=False)]
         if len(without):
             raise InputError(f"{file}: row {without[0]}: {name} without a value: {wants}")
     return table, hashlib.sha256(content).hexdigest()
+
+
+def parsed(content: bytes, named: object, columns: Sequence[str], wants: str) -> pd.DataFrame:
+    """The rows of a CSV file with a header, as text, by their numbers: the first line's is 1, blank ones count.
+
+    Args:
+        content: of the file.
+        named: the file, for messages.
+        columns: that it must have.
+        wants: what to write, for messages.
+
+    Raises:
+        InputError: it isn't CSV, lacks a column, or has a row longer than the header.
+    """
+    rest = content.lstrip(b"\r\n")
+    before = content[: len(content) - len(rest)].count(b"\n")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header would be cut short
+            table = pd.read_csv(
+                BytesIO(rest), dtype=str, keep_default_na=False, index_col=False, skip_blank_lines=False
+            )
+    except pd.errors.ParserWarning:
+        raise InputError(f"{named}: a row has more values than the header has columns: {wants}") from None
+    except ValueError as error:
+        raise InputError(f"{named}: is not CSV ({' '.join(str(error).split())}): {wants}") from None
+    lacking = [name for name in columns if name not in table]
+    if lacking:
+        raise InputError(f"{named}: lacks the column {' and '.join(lacking)}: {wants}")
+    table = table.set_axis(range(before + 2, before + len(table) + 2))
+    return table[(table != "").any(axis=1)]
 
 
 def count_rows(file: Path) -> int:

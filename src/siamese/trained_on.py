@@ -10,12 +10,15 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
-import pandas as pd
 
 from siamese.errors import InputError, reason_of
+
+if TYPE_CHECKING:
+    import pandas as pd  # serving has none
 
 FILE = "trained_on.npz"
 
@@ -36,14 +39,21 @@ class TrainedOn:
     def among(self, catalog: pd.DataFrame) -> int:
         """How many images of a catalog, columns image_id and split, this forbids: test images that were seen at all,
         and validation images that were trained on."""
-        test, validation = (_short(catalog.image_id[catalog.split == split]) for split in ("test", "validation"))
-        seen = np.union1d(self.train, self.validation)
-        return int(np.isin(test, seen).sum() + np.isin(validation, self.train).sum())
+        test, validation = (catalog.image_id[catalog.split == split] for split in ("test", "validation"))
+        return int(self.saw(test).sum() + self.learned_from(validation).sum())
+
+    def saw(self, image_ids: Iterable[str]) -> np.ndarray:
+        """Which images trained the model or chose its epoch: bool [images]."""
+        return np.isin(_short(image_ids), np.union1d(self.train, self.validation))
+
+    def learned_from(self, image_ids: Iterable[str]) -> np.ndarray:
+        """Which images trained the model: bool [images]."""
+        return np.isin(_short(image_ids), self.train)
 
 
 def of_catalog(catalog: pd.DataFrame) -> TrainedOn:
     """What a training by this catalog, columns image_id and split, sees."""
-    return TrainedOn(*(_short(catalog.image_id[catalog.split == split]) for split in ("train", "validation")))
+    return TrainedOn(*(np.unique(_short(catalog.image_id[catalog.split == of])) for of in ("train", "validation")))
 
 
 def write(model_folder: Path, seen: TrainedOn) -> None:
@@ -87,4 +97,4 @@ def require_unseen(model_folder: Path, catalog: pd.DataFrame, catalog_file: Path
 
 def _short(image_ids: Iterable[str]) -> np.ndarray:
     ids = [int.from_bytes(hashlib.sha256(one.encode()).digest()[:8], "little") for one in image_ids]
-    return np.unique(np.array(ids, np.uint64))
+    return np.array(ids, np.uint64)

@@ -19,13 +19,12 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pandas as pd
-
+from siamese import trained_on
 from siamese.errors import InputError
 from siamese.files import existing
 from siamese.params import PromoteParams
 from siamese.places import THRESHOLD
-from siamese.promote import contest, gate_report, unseen
+from siamese.promote import contest, gate_report
 from siamese.promote.contest import Entrant, Result
 from siamese.registry import CATALOG, CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
 from siamese.registry.lock import LEASE, Lock
@@ -33,6 +32,7 @@ from siamese.remote import Place
 from siamese.tables import read_table
 from siamese.threshold import threshold_of
 from siamese.tracking.server import shown, tracking_uri
+from siamese.trained_on import TrainedOn
 
 REPLACES = "siamese.replaces"
 PROMOTED, REFUSED, ROLLED_BACK = "siamese.promoted", "siamese.refused", "siamese.rolled_back"
@@ -222,14 +222,15 @@ def _entrant(registry: Registry, version: Version, models_folder: Path) -> Entra
         name=f"version {version.number}",
         load=partial(Verifier.load, place),
         threshold=threshold_of(place / THRESHOLD.name, None),
-        trained_on=_trained_on(registry, version),
+        seen=trained_on.read(place) or _seen(registry, version),
     )
 
 
-def _trained_on(registry: Registry, version: Version) -> pd.Index | None:
+def _seen(registry: Registry, version: Version) -> TrainedOn | None:
+    """What a version has seen that was registered before models said so themselves."""
     with TemporaryDirectory() as folder:
         file = registry.artifact(version, CATALOG, Path(folder))
-        return None if file is None else unseen.trained_on(read_table(file, ["image_id", "split"]))
+        return None if file is None else trained_on.of_catalog(read_table(file, ["image_id", "split"]))
 
 
 def _keep_report(

@@ -12,7 +12,7 @@ from pathlib import Path
 from siamese import trained_on
 from siamese.errors import InputError
 from siamese.params import PromoteParams
-from siamese.promote import ROLLED_BACK, score, unseen
+from siamese.promote import ROLLED_BACK, score
 from siamese.promote.contest import Entrant, Result
 from siamese.register import SAME, read
 from siamese.registry import CHALLENGER, CHAMPION, Registry, Version
@@ -49,7 +49,7 @@ def judge(
         name="the candidate",
         load=partial(Verifier.load, model_folder),
         threshold=threshold_of(threshold_file, None),
-        trained_on=unseen.trained_on(catalog),
+        seen=trained_on.read(model_folder) or trained_on.of_catalog(catalog),
     )
     files = (catalog_file, pairs_file, images_folder, models_folder)
     return champion, score(registry, entrant, champion, *files, params)

@@ -13,6 +13,7 @@ from siamese.gate import Scored, Verdict
 from siamese.params import PromoteParams
 from siamese.promote import unseen
 from siamese.scores import Images, Scorer
+from siamese.trained_on import TrainedOn
 
 NONE_LEFT = (
     "the challenger was trained on what is tested now, but for pairs of one label or none: "
@@ -32,13 +33,13 @@ class Entrant:
         name: in reports, such as "version 3".
         load: gives the model, ready to compare images.
         threshold: its own.
-        trained_on: ids of the images that it saw in training or validation; None: not known.
+        seen: which images trained it or chose its epoch; None: not known.
     """
 
     name: str
     load: Callable[[], Scorer]
     threshold: float
-    trained_on: pd.Index | None
+    seen: TrainedOn | None
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,10 @@ def _scored(entrant: Entrant, images: Images, pairs: pd.DataFrame) -> Scored:
 def _unseen(
     catalog: pd.DataFrame, test: pd.DataFrame, entrant: Entrant, by_identity: bool
 ) -> tuple[np.ndarray, list[str]]:
-    if entrant.trained_on is None:
-        note = f"{entrant.name} may have been trained on these test identities: its run has no catalog to tell by"
+    if entrant.seen is None:
+        note = f"{entrant.name} may have been trained on these test identities: nothing beside it or in its run tells"
         return np.ones(len(test), bool), [note]
-    units = unseen.seen_units(catalog, entrant.trained_on, by_identity)
+    units = unseen.seen_units(catalog, entrant.seen, by_identity)
     fresh = unseen.without(test, units, by_identity)
     if fresh.all():
         return fresh, []

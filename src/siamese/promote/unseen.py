@@ -6,34 +6,21 @@ identity today may have trained the champion, which would then win by memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 
-from siamese.splits import SPLITS
-
-NOT_TEST = [split for split in SPLITS if split != "test"]
+from siamese.trained_on import TrainedOn
 
 
-def trained_on(catalog: pd.DataFrame) -> pd.Index:
-    """The image ids that a model saw: they trained it, or chose its epoch and threshold.
-
-    Args:
-        catalog: of the model's own training: image_id, split.
-    """
-    return pd.Index(catalog.image_id[catalog.split.isin(NOT_TEST)])
-
-
-def seen_units(catalog: pd.DataFrame, seen: Iterable[str], by_identity: bool) -> pd.Index:
+def seen_units(catalog: pd.DataFrame, seen: TrainedOn, by_identity: bool) -> pd.Index:
     """The identities of which a model saw an image; in role folders, where identities are unknown, the images.
 
     Args:
         catalog: as it is now: image_id, identity.
-        seen: image ids, from `trained_on`.
+        seen: what the model saw.
         by_identity: whether all identities are known.
     """
-    rows = catalog[catalog.image_id.isin(pd.Index(seen))]
+    rows = catalog[seen.saw(catalog.image_id)]
     return pd.Index(rows.identity.unique() if by_identity else rows.image_id)
 
 
