@@ -39,7 +39,7 @@ def folder(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def as_in_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process can't import what the serving image lacks: the image itself is tested where there is an engine."""
-    absent = "pandas pyarrow scipy sklearn matplotlib apache_beam tensorflow_transform kfp dvc".split()
+    absent = ["pandas", "pyarrow", "scipy", "sklearn", "apache_beam", "tensorflow_transform", "kfp", "dvc"]
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden/sitecustomize.py").write_text(
         "import sys\n\n\nclass Absent:\n    def find_spec(self, name, path=None, target=None):\n"
