@@ -261,6 +261,34 @@ def test_fine_tuning_starts_where_the_model_ended(place: Path) -> None:
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+def test_a_fitted_head_scores_equal_embeddings_high_and_those_at_the_mean_distance_a_half() -> None:
+    """Distances 1, 3 and 4 have the mean 8 / 3, which the kernel brings from 6 logits down to 0: 6 / (8 / 3) = 2.25."""
+    kernel, bias = initial.fitted_head(np.array([[0, 0], [1, 0], [0, 3]], np.float32))
+    np.testing.assert_allclose(kernel, [[-2.25], [-2.25]])
+    assert bias == [6] and kernel.dtype == bias.dtype == np.float32
+    with pytest.raises(InputError, match=r"model\.initial_head fitted: the images of the first step are all"):
+        initial.fitted_head(np.ones((3, 2), np.float32))
+
+
+def test_training_begins_with_the_head_that_is_asked_for(place: Path) -> None:
+    """With a rate too small to change anything, it ends with that head: fitted to the images of the first step."""
+    with working_folder(place):
+        files = {"--model": "fitted/model", "--history": "fitted/history.csv", "--run": "fitted/run.json"}
+        options = [part for pair in files.items() for part in pair]
+        more = {"model.initial_head": "fitted", "train.epochs": 1, "train.loss": "binary_cross_entropy"}
+        assert not command("train", *options, **more, **{"train.optimizer.learning_rate": 1e-12})
+    wanted = values()
+    data = data_of(place, wanted)
+    run = training_of(place, data, wanted)
+    run.scoring.set_weights(run.model.get_weights())
+    _, pixels = next(data.steps(data.plan(wanted, 0), 0, (wanted.seed, 0)))
+    kernel, bias = initial.fitted_head(run.verifier.embed(pixels))
+    *_, found_kernel, found_bias = weights_of(place / "fitted/model")
+    np.testing.assert_allclose(found_kernel, kernel, rtol=1e-4)
+    np.testing.assert_allclose(found_bias, bias, rtol=1e-4)
+    assert np.ptp(found_kernel) < 1e-6 and found_kernel.max() < 0
+
+
 def test_fine_tuning_begins_at_a_servable_model_as_at_a_keras_file(place: Path, tmp_path: Path) -> None:
     """A version of the registry holds the former alone."""
     shutil.copytree(place / "artifacts/model/servable", tmp_path / "servable")

@@ -1,4 +1,5 @@
-"""Weights to start from: those of a model that was trained before (`model.initial_weights`)."""
+"""Weights to start from: those of a model that was trained before (`model.initial_weights`), or a last layer that makes
+sense from the first step on (`model.initial_head`)."""
 
 from __future__ import annotations
 
@@ -6,7 +7,32 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
+import numpy as np
+
 from siamese.errors import InputError, reason_of
+
+ALIKE = 6.0  # logits of two equal embeddings under a fitted head; at the mean distance there are 0
+
+
+def fitted_head(embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel, float32 [units, 1], and bias, float32 [1], of a last layer under which each unit counts alike and a score
+    falls with the L1 distance of two embeddings: from `ALIKE` logits at none to 0 at the mean one of these.
+
+    Weights that are drawn count a difference in half of the units for likeness, and what they make of it has to be
+    unlearned first.
+
+    Args:
+        embeddings: float32 [images, units], of an untrained network.
+
+    Raises:
+        InputError: they are all the same.
+    """
+    first, second = np.triu_indices(len(embeddings), k=1)
+    mean = np.abs(embeddings[first] - embeddings[second]).sum(axis=1, dtype=np.float64).mean()
+    if not mean > 0:
+        raise InputError("model.initial_head fitted: the images of the first step are all the same: see the images")
+    units = embeddings.shape[1]
+    return np.full((units, 1), -ALIKE / mean, np.float32), np.array([ALIKE], np.float32)
 
 
 def load_into(model: Any, saved: Path) -> None:

@@ -80,6 +80,7 @@ class ModelParams(Section):
     network: Literal["specification", "convolutional", "residual", "pooled"]
     views: Literal["one", "mirrored", "moved"]
     initial_weights: str
+    initial_head: Literal["own", "fitted"]
 
 
 class OptimizerParams(Section):

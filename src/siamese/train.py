@@ -100,7 +100,7 @@ def run(
             },
             {
                 "train": params.model_dump() | {"precision": precision},
-                "model": {"network": network, "views": model.views},
+                "model": model.model_dump(exclude={"initial_weights"}),
                 "siamese": __version__,
             },
         )
@@ -116,6 +116,10 @@ def run(
             )
             if first_weights:
                 initial.load_into(training.model, first_weights)
+            elif model.initial_head == "fitted":
+                _, pixels = next(data.steps(data.plan(params, 0), 0, (params.seed, 0)))
+                fit_head(training, pixels)
+            training.begin_averages()
             parameters = training.model.count_params()
             if replicas.chief:
                 _check_disk(parameters, checkpoints, model_folder)
@@ -164,6 +168,20 @@ def train(
                 listener.epoch(state.history[-1])
             if state.epoch % params.checkpoint_every == 0 or _done(state, params):
                 _save(training, checkpoints)
+
+
+def fit_head(training: Training, pixels: np.ndarray) -> None:
+    """Gives the last layer the weights of `initial.fitted_head`, on all workers the chief's.
+
+    Args:
+        pixels: uint8 [images, *image_shape], those of the first step.
+
+    Raises:
+        InputError: they are all the same.
+    """
+    training.scoring.set_weights(training.model.get_weights())
+    embeddings = training.replicas.from_chief(training.verifier.embed(pixels))
+    training.model.get_layer("dense_1").set_weights(initial.fitted_head(embeddings))
 
 
 def train_epoch(training: Training, data: Data, after_step: Callable[[], None]) -> int:

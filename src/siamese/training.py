@@ -77,6 +77,11 @@ class Training:
             self.model, self.optimizer, self.averages, transform, params, precision, replicas
         )
 
+    def begin_averages(self) -> None:
+        """Lets the running means begin with the weights as they are."""
+        for average, weight in zip(self.averages, self.model.weights, strict=False):
+            average.assign(weight)
+
     def variables(self) -> list[np.ndarray]:
         """Weights, optimizer variables and averages, as a checkpoint holds them."""
         return [np.asarray(variable) for variable in self._variables()]
