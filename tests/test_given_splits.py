@@ -68,7 +68,7 @@ def test_each_identity_lies_where_the_list_puts_it_and_others_are_left_out(tmp_p
 
 def test_blank_lines_of_a_list_count_for_nothing(tmp_path: Path) -> None:
     data = listed(people(tmp_path / "data", "abc"), ABC)
-    (data / LIST).write_text("\n\n" + (data / LIST).read_text().replace("\n", "\n\n"))
+    (data / LIST).write_text("\ufeff\n  \n" + (data / LIST).read_text().replace("\n", "\n   \n"))
     assert len(run(data)[0]) == 6
 
 
@@ -108,8 +108,8 @@ ABC = [("a", "train"), ("b", "validation"), ("c", "test")]
 @pytest.mark.parametrize(
     ("rows", "column", "reason"),
     [
-        ([*ABC, ("d", "training")], "identity", "split training: must be train, test, validation"),
-        ([*ABC, ("d", "")], "identity", "split without a name: must be train, test, validation"),
+        ([*ABC, ("d", "training")], "identity", "row 5: split training: must be train, test, validation"),
+        ([*ABC, ("d", "")], "identity", "row 5: split without a name: must be train, test, validation"),
         ([*ABC, ("a", "test")], "identity", "lists a more than once: give each identity one split"),
         (ABC, "path", "lacks the column identity: write the columns identity and split"),
         (ABC[:2], "identity", "gives no usable image the split test: list some"),

@@ -266,7 +266,7 @@ def test_a_fitted_head_scores_equal_embeddings_high_and_those_at_the_mean_distan
     kernel, bias = initial.fitted_head(np.array([[0, 0], [1, 0], [0, 3]], np.float32))
     np.testing.assert_allclose(kernel, [[-2.25], [-2.25]])
     assert bias == [6] and kernel.dtype == bias.dtype == np.float32
-    with pytest.raises(InputError, match=r"model\.initial_head fitted: the images of the first step are all"):
+    with pytest.raises(InputError, match=r"model\.initial_head fitted: the images of the first step all look the same"):
         initial.fitted_head(np.ones((3, 2), np.float32))
 
 
@@ -280,13 +280,23 @@ def test_training_begins_with_the_head_that_is_asked_for(place: Path) -> None:
     wanted = values()
     data = data_of(place, wanted)
     run = training_of(place, data, wanted)
-    run.scoring.set_weights(run.model.get_weights())
     _, pixels = next(data.steps(data.plan(wanted, 0), 0, (wanted.seed, 0)))
-    kernel, bias = initial.fitted_head(run.verifier.embed(pixels))
+    kernel, bias = initial.fitted_head(run.embedded_as_in_a_step(pixels))
     *_, found_kernel, found_bias = weights_of(place / "fitted/model")
     np.testing.assert_allclose(found_kernel, kernel, rtol=1e-4)
     np.testing.assert_allclose(found_bias, bias, rtol=1e-4)
     assert np.ptp(found_kernel) < 1e-6 and found_kernel.max() < 0
+    assert pd.read_csv(place / "fitted/history.csv").loss[0] < 2  # logits about 0: saturated ones would give hundreds
+
+
+def test_running_means_begin_where_the_weights_do(place: Path) -> None:
+    """Not at the weights that were drawn before others were loaded."""
+    wanted = values()
+    run = training_of(place, data_of(place, wanted), wanted)
+    initial.load_into(run.model, place / "artifacts/model/siamese.keras")
+    run.begin_averages()
+    for mean, weight in zip(run.measured_weights(), weights_of(place / "artifacts/model"), strict=True):
+        np.testing.assert_array_equal(mean, weight)
 
 
 def test_fine_tuning_begins_at_a_servable_model_as_at_a_keras_file(place: Path, tmp_path: Path) -> None:

@@ -86,9 +86,10 @@ def read(data_folder: Place, splits: str, layout: Literal["identities", "roles"]
             "catalog.splits must be hash, or name a CSV file in the data folder"
         ) from None
     listed = parsed(content, data_folder / splits, (column, "split"), wants)
-    unknown = sorted(set(listed["split"]) - set(SPLITS))
-    if unknown:
-        raise InputError(f"{data_folder / splits}: split {unknown[0] or 'without a name'}: must be {', '.join(SPLITS)}")
+    unknown = listed["split"][~listed["split"].isin(SPLITS)]
+    if len(unknown):
+        what = f"row {unknown.index[0]}: split {unknown.iloc[0] or 'without a name'}"
+        raise InputError(f"{data_folder / splits}: {what}: must be {', '.join(SPLITS)}")
     twice = [name for name, count in Counter(listed[column]).items() if count > 1]
     if twice:
         raise InputError(f"{data_folder / splits}: lists {twice[0]} more than once: give each {column} one split")

@@ -11,6 +11,7 @@ import numpy as np
 
 from siamese.errors import InputError, reason_of
 
+LEAST = 1e-6  # mean difference of a unit, that tells images apart: less is rounding
 ALIKE = 6.0  # logits of two equal embeddings under a fitted head; at the mean distance there are 0
 
 
@@ -22,16 +23,16 @@ def fitted_head(embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     unlearned first.
 
     Args:
-        embeddings: float32 [images, units], of an untrained network.
+        embeddings: float32 [images, units], of an untrained network, as its training steps compute them.
 
     Raises:
-        InputError: they are all the same.
+        InputError: they can't be told apart.
     """
     first, second = np.triu_indices(len(embeddings), k=1)
     mean = np.abs(embeddings[first] - embeddings[second]).sum(axis=1, dtype=np.float64).mean()
-    if not mean > 0:
-        raise InputError("model.initial_head fitted: the images of the first step are all the same: see the images")
     units = embeddings.shape[1]
+    if not mean > LEAST * units:
+        raise InputError("model.initial_head fitted: the images of the first step all look the same: see the images")
     return np.full((units, 1), -ALIKE / mean, np.float32), np.array([ALIKE], np.float32)
 
 

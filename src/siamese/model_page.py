@@ -82,7 +82,7 @@ def run(
     own = verifier.pixels(encoded) if encoded else None
     head = Head(*verifier.head())
     findings = find(catalog, pairs, split, verifier, head, images, threshold, own, params, found.weights())
-    notes = [text for text in (note, _known(found.place, catalog) if split == "test" else None) if text]
+    notes = [text for text in (note, _known(found.place, catalog, split)) if text]
     whole_page.write(page_file, render(findings, images, params, notes))
 
 
@@ -106,13 +106,15 @@ def render(found: Findings, images: Images, params: EvaluateParams, notes: Seque
     )
 
 
-def _known(model: Path, catalog: pd.DataFrame) -> str | None:
-    """That a model has seen some of the test images, if so."""
-    seen = trained_on.read(model) if model.is_dir() else None
-    known = int(seen.saw(catalog.image_id[catalog.split == "test"]).sum()) if seen else 0
-    if not known:
+def _known(model: Path, catalog: pd.DataFrame, split: str) -> str | None:
+    """That a model has seen images which should measure it, or chose by them what they trained, if so."""
+    seen = trained_on.read(model)
+    if seen is None or split == "train":
         return None
-    return f"{known:,} of the test images trained this model or chose its epoch, by other splits: that flatters it."
+    images = catalog.image_id[catalog.split == split]
+    known = int((seen.saw(images) if split == "test" else seen.learned_from(images)).sum())
+    did = "trained this model or chose its epoch" if split == "test" else "trained this model"
+    return f"{known:,} of the {split} images {did}, by other splits: that flatters it." if known else None
 
 
 def _in_short(found: Findings) -> Markup:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 import warnings
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -81,8 +83,9 @@ def parsed(content: bytes, named: object, columns: Sequence[str], wants: str) ->
     Raises:
         InputError: it isn't CSV, lacks a column, or has a row longer than the header.
     """
-    rest = content.lstrip(b"\r\n")
-    before = content[: len(content) - len(rest)].count(b"\n")
+    content = content.removeprefix(BOM_UTF8)
+    rest = re.sub(rb"\A(?:[ \t\r]*\n)+", b"", content)
+    before = content.count(b"\n") - rest.count(b"\n")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header would be cut short
@@ -97,7 +100,7 @@ def parsed(content: bytes, named: object, columns: Sequence[str], wants: str) ->
     if lacking:
         raise InputError(f"{named}: lacks the column {' and '.join(lacking)}: {wants}")
     table = table.set_axis(range(before + 2, before + len(table) + 2))
-    return table[(table != "").any(axis=1)]
+    return table[table.apply(lambda column: column.str.strip() != "").any(axis=1)]
 
 
 def count_rows(file: Path) -> int:

@@ -71,10 +71,11 @@ def read(model_folder: Path) -> TrainedOn | None:
     try:
         with np.load(file) as held:
             return TrainedOn(held["train"], held["validation"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise InputError(f"{file}: damaged ({reason_of(error)}): run `siamese train` again") from error
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, NotImplementedError, RuntimeError) as error:
+        again = "run `siamese train` again, or remove a fetched version's folder"
+        raise InputError(f"{file}: damaged ({reason_of(error)}): {again}") from error
 
 
 def require_unseen(model_folder: Path, catalog: pd.DataFrame, catalog_file: Path) -> None:

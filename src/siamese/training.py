@@ -61,7 +61,7 @@ class Training:
 
         self.params, self.replicas, self.steps_per_epoch = params, replicas, steps_per_epoch
         self.state, self.best_weights = State(), None
-        transform = Transform.load(transform_folder)
+        transform = self._transform = Transform.load(transform_folder)
         with replicas.scope():
             self.model = build(network, precision=precision, seed=params.seed)
             self.optimizer = optimizer(params, precision, steps_per_epoch)
@@ -76,6 +76,18 @@ class Training:
         self.step = training_step.compiled(
             self.model, self.optimizer, self.averages, transform, params, precision, replicas
         )
+
+    def embedded_as_in_a_step(self, pixels: np.ndarray) -> np.ndarray:
+        """Embeddings by the weights as they are, normalised by these images' own statistics, as in a step, but in
+        float32 and not augmented: float32 [images, units].
+
+        Args:
+            pixels: uint8 [images, *image_shape].
+        """
+        from siamese.network import parts
+
+        self.scoring.set_weights(self.model.get_weights())  # it is given them anew before it scores
+        return np.asarray(parts(self.scoring)[0](self._transform.image(pixels), training=True))
 
     def begin_averages(self) -> None:
         """Lets the running means begin with the weights as they are."""
