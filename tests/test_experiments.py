@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from siamese.tracking.server import connect
 pytestmark = pytest.mark.slow
 PLOTS = [next(iter(plot)) for plot in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]]
 # The page's rule of the Makefile, with the environment that is there.
-SETUP = (f"VENV={sys.prefix}", "-o", f"{sys.prefix}/for-users", ".dvc/plots_page.html")
+SETUP = ("-o", ".venv/for-users", ".dvc/plots_page.html")
 GRID = ("-S", "evaluate.bootstrap=range(101,103)", "-S", "train.optimizer.learning_rate=0.0002,0.0004")
 
 
