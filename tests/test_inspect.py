@@ -81,6 +81,7 @@ def test_reports_identity_folders(tmp_path: Path) -> None:
             {"path": "who-003/both.png", "reason": "copies under several identities: who-002, who-003"},
             {"path": "who-004/cut.png", "reason": "truncated PNG"},
         ],
+        left_out={},
         split=made.split,
         stable=False,
         warnings=made.warnings,

@@ -71,7 +71,8 @@ def fill(data: Path) -> tuple[dict[str, bytes], dict[str, str]]:
         "at the top.png": "not in a folder of its identity",
         "png/.hidden.png": "hidden",
         ".Trash/deleted.png": "hidden",
-        "png/Thumbs.db": "other suffix: .db, not bmp, jpeg, jpg, png",
+        "png/Thumbs.db": "system file: Thumbs.db",
+        "png/@eaDir/grey.png/THUMB_M.png": "system file: @eaDir",
         "png/no suffix": "other suffix: none, not bmp, jpeg, jpg, png",
         "png/new.png.part": "other suffix: .part, not bmp, jpeg, jpg, png",
         "png/two\nlines.png": CONTROL,
@@ -184,7 +185,8 @@ def test_everything_else_has_its_reason(messy: Messy) -> None:
 
 def test_the_report_counts_the_same(messy: Messy) -> None:
     report = json.loads(messy.said["inspect"])
-    assert (report["images"], report["rejected"]) == (len(messy.taken), len(messy.reasons))
+    assert report["left_out"] == {"hidden": 2, "system file": 2}
+    assert (report["images"], report["rejected"] + 2 + 2) == (len(messy.taken), len(messy.reasons))
     assert report["trainable"]
 
 

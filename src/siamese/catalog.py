@@ -25,9 +25,10 @@ from siamese.given_splits import Given
 from siamese.images import SUFFIXES, FileInfo, Rejected, examine
 from siamese.params import CatalogParams
 from siamese.pool import mapped
-from siamese.progress import track
+from siamese.progress import say, track
 from siamese.remote import Address, Place
 from siamese.splits import SPLITS, split_units
+from siamese.system_files import count_left_out, is_left_out, left_out_in_words, reason_left_out
 
 Layout = Literal["identities", "roles"]
 
@@ -85,6 +86,9 @@ def run(data_folder: Place, catalog_file: Path, rejected_file: Path, params: Cat
     found = listed_only(data_folder, collect(data_folder, max_pixels), params)
     with whole_file(rejected_file) as beside:
         found.rejected.to_csv(beside, index=False, lineterminator="\n")
+    left_out = left_out_in_words(count_left_out(found.rejected["reason"]))
+    if left_out:
+        say(f"{data_folder}: {left_out}")
     if found.images.empty:
         raise InputError(f"{data_folder}: {nothing_usable(found)}")
     try:
@@ -105,7 +109,7 @@ def collect(data_folder: Place, max_pixels: int) -> Found:
     paths: list[str] = []
     reasons: dict[str, str] = {}
     for path, unreachable in sorted(files_below(data_folder)):
-        reason = unreachable or reason_by_name(path, layout)
+        reason = reason_by_name(path, layout, unreachable)
         if reason:
             reasons[os.fsencode(path).decode("utf-8", "backslashreplace")] = reason
         else:
@@ -213,15 +217,19 @@ def files_below(data_folder: Place) -> Iterator[tuple[str, str]]:
                 folders.append(path)
 
 
-def reason_by_name(path: str, layout: Layout) -> str:
-    """Why a file isn't taken that need not be opened for it; empty where its name and place are right."""
+def reason_by_name(path: str, layout: Layout, unreachable: str = "") -> str:
+    """Why a file isn't taken that need not be opened for it; empty where its name and place are right.
+
+    Args:
+        path: from the folder.
+        layout: of the folder.
+        unreachable: why the file can't be read, which doesn't matter if it is left out anyway.
+    """
     parts = path.split("/")
     suffix = PurePosixPath(path).suffix
-    unusable = unusable_name(path)
+    unusable = reason_left_out(path) or unreachable or unusable_name(path)
     if unusable:
         return unusable
-    if any(part.startswith(".") for part in parts):
-        return "hidden"
     if len(parts) == 1:
         return "not in a folder of its identity" if layout == "identities" else "not in a role folder"
     if layout == "roles" and parts[0] not in ROLES:
@@ -318,8 +326,10 @@ def nothing_usable(found: Found) -> str:
     expected = "expected <identity>/* or anchor/*, positive/*, negative/* with JPEG, PNG or BMP"
     if found.rejected.empty:
         return f"the folder is empty: {expected}"
-    (kind, count), *_ = Counter(map(kind_of, found.rejected["reason"])).most_common(1)
-    return f"no usable image: {count} of {len(found.rejected)} files are rejected as '{kind}': {expected}"
+    reasons = [reason for reason in found.rejected["reason"] if not is_left_out(reason)]
+    reasons = reasons or found.rejected["reason"].tolist()
+    (kind, count), *_ = Counter(map(kind_of, reasons)).most_common(1)
+    return f"no usable image: {count} of {len(reasons)} files are rejected as '{kind}': {expected}"
 
 
 def kind_of(reason: str) -> str:

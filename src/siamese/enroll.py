@@ -17,6 +17,7 @@ from siamese.gallery import COLUMNS, Gallery
 from siamese.images import Rejected, examine
 from siamese.progress import track
 from siamese.search import Head
+from siamese.system_files import count_left_out, is_left_out, left_out_in_words
 
 _REJECTED_SHOWN = 10
 
@@ -59,9 +60,11 @@ class Enrolled:
         }
 
     def __str__(self) -> str:
-        rejected = [f"rejected {path}: {reason}" for path, reason in self.rejected[:_REJECTED_SHOWN]]
-        more = len(self.rejected) - len(rejected)
-        rejected += [f"rejected {more} more (--json lists them)"] if more else []
+        rejected = [f"rejected {path}: {reason}" for path, reason in self.rejected if not is_left_out(reason)]
+        more = len(rejected) - _REJECTED_SHOWN
+        rejected[_REJECTED_SHOWN:] = [f"rejected {more} more (--json lists them)"] if more > 0 else []
+        left_out = left_out_in_words(count_left_out(reason for _, reason in self.rejected))
+        rejected += [left_out] if left_out else []
         there = f", {self.already} were there already" if self.already else ""
         unknown = f", {self.unknown} images of others" if self.unknown else ""
         return "\n".join(
@@ -179,6 +182,7 @@ def of_files(sources: Sequence[Path], identity: str | None, max_pixels: int) -> 
             first[outcome.image_id] = path
             rows.append((outcome.image_id, identity, path))
     if not rows:
+        rejected.sort(key=lambda row: is_left_out(row[1]))  # the first of the others, if there is one, tells more
         why = f"{rejected[0][0]}: {rejected[0][1]}" if rejected else f"{sources[0]}: holds no file"
         raise InputError(f"no usable image: {why}: name JPEG, PNG or BMP images, or a folder of them")
     images = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
@@ -196,7 +200,7 @@ def _files_of(sources: Sequence[Path]) -> list[tuple[str, str]]:
             continue
         for path, unreachable in sorted(catalog.files_below(source)):
             # As if in a folder of its identity: here nobody needs one.
-            reason = unreachable or catalog.reason_by_name(f"images/{path}", "identities")
+            reason = catalog.reason_by_name(f"images/{path}", "identities", unreachable)
             shown, odd = _in_utf8(os.path.join(source, path))
             found.append((shown, reason or odd))
     return found

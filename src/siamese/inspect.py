@@ -17,6 +17,7 @@ from siamese.oddities import Oddities, find
 from siamese.params import CatalogParams
 from siamese.remote import Place
 from siamese.splits import SPLITS, STABLE_FROM, is_stable
+from siamese.system_files import count_left_out, is_left_out
 
 SHOWN = 10  # rejected files by name
 SMALL_SIDE = 32  # pixels; an image is enlarged three times and more to the network's 100
@@ -39,6 +40,8 @@ class DataReport:
         formats: images of each format.
         duplicates: `copies` left over, and `contradictory` ones under several identities; both are among the rejected.
         rejected, reasons, rejected_files: number of files not taken; by kind of reason; path and reason of the first.
+            Files left out aren't among them.
+        left_out: files of the system and hidden ones, by kind.
         split: images (and identities, or images of the target and others) a split; None where there can't be one.
         stable: whether images keep their split when others are added.
         warnings: one line each.
@@ -57,6 +60,7 @@ class DataReport:
     rejected: int
     reasons: dict[str, int]
     rejected_files: list[dict[str, str]]
+    left_out: dict[str, int]
     split: dict[str, dict[str, int]] | None
     stable: bool
     warnings: list[str]
@@ -132,7 +136,8 @@ def report(read: Survey, odd: Oddities | None) -> DataReport:
 
 def _report(read: Survey) -> DataReport:
     found, images, split, why_not = read.found, read.found.images, read.split, read.why_not
-    reasons = Counter(map(kind_of, found.rejected["reason"]))
+    rejected = _rejected(found)
+    reasons = Counter(map(kind_of, rejected["reason"]))
     stable = _stable(found)
     return DataReport(
         folder=str(read.folder),
@@ -143,11 +148,12 @@ def _report(read: Survey) -> DataReport:
         sizes=_sizes(images),
         formats=dict(sorted(Counter(images["format"]).items())),
         duplicates={"copies": reasons["copy"], "contradictory": reasons["copies under several identities"]},
-        rejected=len(found.rejected),
+        rejected=len(rejected),
         reasons=dict(reasons.most_common()),
         rejected_files=[
-            {"path": str(row.path), "reason": str(row.reason)} for row in found.rejected.head(SHOWN).itertuples()
+            {"path": str(row.path), "reason": str(row.reason)} for row in rejected.head(SHOWN).itertuples()
         ],
+        left_out=count_left_out(found.rejected["reason"]),
         split=split,
         stable=stable,
         warnings=list(_warnings(found, split, stable)),
@@ -177,6 +183,8 @@ def facts(report: DataReport) -> list[tuple[str, str]]:
         lines.append(
             ("", f"and {report.rejected - len(report.rejected_files)} more (`siamese catalog` lists them all)")
         )
+    if report.left_out:
+        lines.append(("left out", _counts(report.left_out)))
     if report.near_duplicates and report.outliers:
         lines.append(("alike", _alike_in_words(report.near_duplicates)))
         lines.append(("outliers", _counts({kind: found["images"] for kind, found in report.outliers.items()})))
@@ -187,6 +195,10 @@ def facts(report: DataReport) -> list[tuple[str, str]]:
     lines += [("warning", warning) for warning in report.warnings]
     lines.append(("trainable", "yes" if report.trainable else f"no: {report.why_not}"))
     return lines
+
+
+def _rejected(found: Found) -> pd.DataFrame:
+    return found.rejected.loc[[not is_left_out(reason) for reason in found.rejected["reason"]]]
 
 
 def _images_an_identity(found: Found) -> dict[str, float]:
@@ -248,9 +260,10 @@ def _warnings(found: Found, split: dict[str, dict[str, int]] | None, stable: boo
     long = int((sides.max(axis=1) > LONG_SHAPE * sides.min(axis=1)).sum())
     if long:
         yield f"images more than {LONG_SHAPE} times as long as wide, which are squeezed to a square: {long}"
-    files = len(images) + len(found.rejected)
-    if len(found.rejected) > MANY_REJECTED * files:
-        yield f"many files are rejected: {len(found.rejected)} of {files}"
+    rejected = len(_rejected(found))
+    files = len(images) + rejected
+    if rejected > MANY_REJECTED * files:
+        yield f"many files are rejected: {rejected} of {files}"
 
 
 def _identity_warnings(found: Found) -> Iterator[str]:
@@ -263,8 +276,8 @@ def _identity_warnings(found: Found) -> Iterator[str]:
         yield f"identities with one image, which gives no positive pair: {single}"
     if not counts.empty and counts.max() > UNEVEN * counts.median():
         yield f"uneven: {counts.max()} images of '{counts.idxmax()}', a median of {counts.median():g} an identity"
-    folders = {str(path).partition("/")[0] for path in found.rejected["path"] if "/" in path}
-    empty = sorted(name for name in folders - set(counts.index) if not name.startswith("."))
+    folders = {str(path).partition("/")[0] for path in _rejected(found)["path"] if "/" in path}
+    empty = sorted(folders - set(counts.index))
     if empty:
         yield f"folders without a usable image: {len(empty)}, the first is '{_flat(empty[0])}'"
 

@@ -39,6 +39,7 @@ from siamese.files import existing
 from siamese.params import DriftParams
 from siamese.progress import track
 from siamese.remote import Place
+from siamese.system_files import left_out_in_words
 from siamese.tables import read_table
 
 if TYPE_CHECKING:
@@ -256,6 +257,8 @@ def _notes_on(found: NewImages, taken: int) -> list[str]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in (found.misnamed + found.unreadable).most_common())
         many = misnamed > MANY_REJECTED * (misnamed + len(found.paths)) or unreadable > MANY_REJECTED * found.opened
         notes.append(f"{'warning: many ' if many else ''}files not taken: {kinds}")
+    if found.left_out:
+        notes.append(left_out_in_words(found.left_out))
     if taken and not found.identities:
         notes.append("identities of the new images are unknown: many images of a few would look like drift")
     return notes

@@ -16,8 +16,7 @@ import numpy as np
 from siamese.catalog import detect_layout, files_below, kind_of, reason_by_name
 from siamese.images import Rejected, canonical, check
 from siamese.remote import Place
-
-HIDDEN = "hidden"
+from siamese.system_files import count_left_out, is_left_out
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,8 @@ class NewImages:
         folder: where they are.
         paths, unit: of each file, from the folder; int [files], an identity's number, or one of its own.
         identities: how many units are identities; the others are lone images.
-        misnamed: files that can't be images by their names, by kind of reason; hidden ones aren't counted.
+        misnamed: files that can't be images by their names, by kind of reason, without those left out.
+        left_out: files of the system and hidden ones, by kind.
         unreadable: opened files that couldn't be taken, by kind of reason.
         opened, known, copies: files opened; those among them that were to be left out; and those seen before.
     """
@@ -48,6 +48,7 @@ class NewImages:
     unit: np.ndarray
     identities: int
     misnamed: Counter[str]
+    left_out: dict[str, int]
     unreadable: Counter[str] = field(default_factory=Counter)
     opened: int = 0
     known: int = 0
@@ -106,17 +107,18 @@ def find(folder: Place, flat: bool) -> NewImages:
         InputError: there is no such folder, or it can't be read.
     """
     roles = detect_layout(folder) == "roles"
-    paths, misnamed = [], Counter[str]()
+    paths, reasons = [], []
     for path, unreachable in sorted(files_below(folder)):
         # As if in a folder of its identity: here nobody needs one.
-        reason = unreachable or reason_by_name(f"images/{path}", "identities")
-        if not reason:
+        reason = reason_by_name(f"images/{path}", "identities", unreachable)
+        if reason:
+            reasons.append(reason)
+        else:
             paths.append(path)
-        elif reason != HIDDEN:
-            misnamed[kind_of(reason)] += 1
+    misnamed = Counter(kind_of(reason) for reason in reasons if not is_left_out(reason))
     owners = [None if flat or roles or "/" not in path else path.partition("/")[0] for path in paths]
     unit, identities = units_of(owners)
-    return NewImages(folder, paths, unit, identities, misnamed)
+    return NewImages(folder, paths, unit, identities, misnamed, count_left_out(reasons))
 
 
 def units_of(identities: Sequence[str | None]) -> tuple[np.ndarray, int]:
