@@ -27,6 +27,7 @@ def data_version(
         changed it ("" for a working tree).
     """
     from hashlib import sha256
+    from stat import S_ISLNK
 
     from dulwich.repo import Repo
     from dvc.api import DVCFileSystem
@@ -39,12 +40,26 @@ def data_version(
             raise InputError(f"{repository} at {revision or 'its working tree'}: {path} is no folder there")
         found = files.info(path).get("md5", "")
         changed_with = [path]
+        # What `dvc add` put into a revision contains no link. git stores each link as a small file, and in a working
+        # tree DVC follows no link to a folder.
+        listed = {} if found and revision else files.find(path, detail=True)
+        links = [
+            name
+            for name, entry in sorted(listed.items())
+            if (S_ISLNK(entry["fs_info"]["mode"]) if revision else entry["type"] != "file" and files.isdir(name))
+        ]
+        if links:
+            raise InputError(
+                f"{repository} at {revision or 'its working tree'}: {links[0]}"
+                f"{f' (and {len(links) - 1} more)' if links[1:] else ''} is a link, which can't be fetched: "
+                "put the file or folder itself there"
+            )
         if found:
             stage = files.repo.find_outs_by_path(path)[0].stage
             changed_with = [stage.path_in_repo.replace("dvc.yaml", "dvc.lock")]
         else:
             total = sha256()
-            for name in sorted(files.find(path)):
+            for name in sorted(listed):
                 total.update(f"{name}\0".encode() + sha256(files.cat_file(name)).digest())
             found = total.hexdigest()[:32]
         commit = ""

@@ -23,6 +23,7 @@ from siamese.errors import InputError
 from siamese.files import whole_file
 from siamese.given_splits import Given
 from siamese.images import SUFFIXES, FileInfo, Rejected, examine
+from siamese.linked_folders import refuse_under_dvc
 from siamese.params import CatalogParams
 from siamese.pool import mapped
 from siamese.progress import say, track
@@ -82,7 +83,9 @@ def run(data_folder: Place, catalog_file: Path, rejected_file: Path, params: Cat
 
     Raises:
         InputError: no such folder, no usable image, or too few for the splits. The rejected files are written before.
+            If DVC runs this step, also a link to a folder; then nothing is written.
     """
+    refuse_under_dvc(data_folder)
     found = listed_only(data_folder, collect(data_folder, max_pixels), params)
     with whole_file(rejected_file) as beside:
         found.rejected.to_csv(beside, index=False, lineterminator="\n")

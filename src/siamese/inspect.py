@@ -12,6 +12,7 @@ import pandas as pd
 
 from siamese.catalog import ROLES, Found, collect, kind_of, listed_only, nothing_usable, with_splits
 from siamese.errors import InputError
+from siamese.linked_folders import linked_folders
 from siamese.looks import look_at
 from siamese.oddities import Oddities, find
 from siamese.params import CatalogParams
@@ -156,7 +157,7 @@ def _report(read: Survey) -> DataReport:
         left_out=count_left_out(found.rejected["reason"]),
         split=split,
         stable=stable,
-        warnings=list(_warnings(found, split, stable)),
+        warnings=[*_link_warnings(read.folder), *_warnings(found, split, stable)],
         trainable=why_not is None,
         why_not=why_not,
     )
@@ -280,6 +281,12 @@ def _identity_warnings(found: Found) -> Iterator[str]:
     empty = sorted(folders - set(counts.index))
     if empty:
         yield f"folders without a usable image: {len(empty)}, the first is '{_flat(empty[0])}'"
+
+
+def _link_warnings(folder: Place) -> Iterator[str]:
+    links = linked_folders(folder)
+    if links:
+        yield f"links to folders, which `dvc repro` refuses: {len(links)}, the first is '{_flat(links[0])}'"
 
 
 def _layout_in_words(report: DataReport) -> str:

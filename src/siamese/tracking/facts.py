@@ -14,6 +14,7 @@ from typing import Any
 
 from siamese import __version__, places
 from siamese.files import digest, sha256
+from siamese.linked_folders import linked_folders
 from siamese.params import Params, known_keys
 from siamese.progress import as_named
 from siamese.tracking.server import shown
@@ -100,8 +101,11 @@ def data_digest(data_path: str, catalog_file: Path) -> DataDigest:
 
     DVC's hash of the folder, where it is known to be that of this catalog: dvc.lock says from which data a stage made
     this very file; else the `.dvc` file of the folder or the lock of the stage that makes it, as long as the folder
-    has the number of files and bytes noted there. Otherwise a digest of the catalog, which lists each image's content.
+    has the number of files and bytes noted there. Otherwise a digest of the catalog, which lists each image's content;
+    so, too, if the folder contains links to folders, which DVC hashes as empty.
     """
+    if linked_folders(Path(data_path)):
+        return _catalog_digest(catalog_file)
     made_here = hashlib.md5(catalog_file.read_bytes(), usedforsecurity=False).hexdigest()
     for stage in _stages(LOCK):
         if any(out.get("md5") == made_here for out in stage.get("outs", [])):
@@ -212,11 +216,11 @@ def _yaml(file: Path) -> Mapping[str, Any]:
 
 
 def _extent(folder: Path) -> tuple[int, int]:
-    """Number of files, and their bytes."""
+    """Number of files, and their bytes; a broken link has none."""
     files = size = 0
     for parent, _, names in os.walk(folder):
         files += len(names)
-        size += sum(os.stat(os.path.join(parent, name)).st_size for name in names)
+        size += sum(path.stat().st_size for path in map(Path(parent).joinpath, names) if path.exists())
     return files, size
 
 

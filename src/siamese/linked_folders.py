@@ -1,0 +1,46 @@
+"""Links to folders in a data folder: DVC follows links to files, but takes a link to a folder for an empty folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from siamese.errors import InputError
+from siamese.remote import Address, Place
+from siamese.system_files import reason_left_out
+
+RUN_BY_DVC = "DVC_STAGE"  # DVC sets this variable for the command of a stage
+
+
+def linked_folders(data_folder: Place) -> list[str]:
+    """Return the links that lead to folders outside the data folder, by their paths from it, sorted.
+
+    The data folder itself may be a link, and so may a folder above it: DVC follows these.
+    """
+    if isinstance(data_folder, Address):
+        return []
+    root = Path(os.path.realpath(data_folder))
+    links = []
+    for parent, folders, _ in os.walk(data_folder):
+        paths = {name: os.path.relpath(os.path.join(parent, name), data_folder) for name in folders}
+        folders[:] = [name for name in folders if not reason_left_out(paths[name])]
+        for name in folders:
+            entry = os.path.join(parent, name)
+            if os.path.islink(entry) and not Path(os.path.realpath(entry)).is_relative_to(root):
+                links.append(paths[name])
+    return sorted(links)
+
+
+def refuse_under_dvc(data_folder: Place) -> None:
+    """Refuse links to folders in a stage of DVC, which would not run again after a change behind them.
+
+    Raises:
+        InputError: DVC runs this process, and the folder contains such a link.
+    """
+    links = linked_folders(data_folder) if os.environ.get(RUN_BY_DVC) else []
+    if links:
+        first = os.fsencode(links[0]).decode("utf-8", "backslashreplace")
+        raise InputError(
+            f"{data_folder}/{first}{f' (and {len(links) - 1} more)' if links[1:] else ''}: is a link to a folder, "
+            "and DVC does not notice changes behind it: copy the folder here, or set data.path to the folder it is in"
+        )
