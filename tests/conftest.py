@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 CHANGED = re.compile(r"^(?:Running stage|Stage) '(?P<name>[^']+)'(?::| is cached)", flags=re.MULTILINE)
 NEED_REPOSITORY = {
     "test_dvc_docs",
+    "test_dvc_stage",
     "test_experiments",
     "test_lineage",
     "test_pipeline",

@@ -15,6 +15,7 @@ import typer
 
 from siamese import backend
 from siamese.cli import data, drift, gallery, promotion, questions, registry, serving, steps, tracking, use
+from siamese.dvc_stage import unchanged_inputs
 from siamese.errors import ExitCode, InputError
 from siamese.progress import say
 from siamese.signals import Interrupted, handled
@@ -64,7 +65,12 @@ def _open_closed_streams() -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code; what went wrong is one line on standard error."""
-    return exit_code_of(lambda: app(args=arguments, prog_name="siamese", standalone_mode=False))
+
+    def work() -> int | None:
+        with unchanged_inputs():
+            return app(args=arguments, prog_name="siamese", standalone_mode=False)
+
+    return exit_code_of(work)
 
 
 def exit_code_of(work: Callable[[], int | None]) -> int:

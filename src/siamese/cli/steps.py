@@ -9,6 +9,7 @@ import typer
 
 from siamese import kinds, places
 from siamese.cli.options import AsJson, ParamsFile, Settings, done, where
+from siamese.errors import InputError
 from siamese.remote import place
 from siamese.staging import staged
 
@@ -143,6 +144,7 @@ def train(
 ) -> None:
     """Train the network; started again after an interruption, continue where it was."""
     from siamese import train as step
+    from siamese.dvc_stage import WatchfulListener, params_used
     from siamese.params import load
     from siamese.references import initial_weights
     from siamese.tracking.record import recorded
@@ -160,7 +162,8 @@ def train(
         history, run = at.output(history_file, kinds.csv("epoch")), at.output(run_file, kinds.json_object)
         checkpoints = at.working_folder(checkpoint_folder)
         begin_at = at.input_if_named(resume)
-        with recorded(params, inputs[0], history, run) as listener:
+        used = params_used(params, [*inputs[:2], Path(images_folder)])
+        with recorded(used, inputs[0], history, run) as listener:
             wrote = step.run(
                 *inputs,
                 model,
@@ -169,7 +172,7 @@ def train(
                 params.model,
                 checkpoints,
                 resume=begin_at,
-                listener=listener,
+                listener=WatchfulListener(listener),
                 first_weights=initial_weights(params.model.initial_weights),
             )
             if wrote:
@@ -194,10 +197,17 @@ def evaluate(
 ) -> None:
     """Choose the threshold on validation pairs, then measure once on the test split."""
     from siamese import evaluate as step
+    from siamese.dvc_stage import params_used
     from siamese.params import load
     from siamese.sample import STAND_IN
 
     params = load(params_file, settings or [])
+    used = params_used(params, [Path(file) for file in (catalog_file, pairs_file, images_folder, history_file)])
+    if used.data.path != params.data.path:
+        raise InputError(
+            f"params.yaml: data.path is {params.data.path} now, {catalog_file} was made from {used.data.path}; "
+            "run `dvc repro` again"
+        )
     with staged() as at:
         step.run(
             at.input(catalog_file),
@@ -210,7 +220,7 @@ def evaluate(
             at.output(report_file, kinds.page),
             at.output(threshold_file, kinds.json_object),
             params.evaluate,
-            settings=params.model_dump(include=set(MEASURED)),
+            settings=used.model_dump(include=set(MEASURED)),
             note=STAND_IN if Path(params.data.path).resolve() == places.SAMPLE.resolve() else None,
         )
     done("evaluate", as_json, metrics=metrics_file, plots=plots_folder, report=report_file, threshold=threshold_file)

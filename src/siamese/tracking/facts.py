@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from siamese import __version__, places
+from siamese.dvc_stage import stages_of, yaml_of
 from siamese.files import digest, sha256
 from siamese.linked_folders import linked_folders
 from siamese.params import Params, known_keys
@@ -107,7 +108,7 @@ def data_digest(data_path: str, catalog_file: Path) -> DataDigest:
     if linked_folders(Path(data_path)):
         return _catalog_digest(catalog_file)
     made_here = hashlib.md5(catalog_file.read_bytes(), usedforsecurity=False).hexdigest()
-    for stage in _stages(LOCK):
+    for stage in stages_of(LOCK):
         if any(out.get("md5") == made_here for out in stage.get("outs", [])):
             for dependency in stage.get("deps", []):
                 if _same(dependency.get("path"), data_path) and dependency.get("md5"):
@@ -185,34 +186,18 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.rstrip("\n")
 
 
-def _stages(lock: Path) -> list[Mapping[str, Any]]:
-    stages = _yaml(lock).get("stages", {})
-    return [stage for stage in stages.values() if isinstance(stage, Mapping)] if isinstance(stages, Mapping) else []
-
-
 def _tracked(data: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Where DVC keeps a hash of this folder: the file, and its entry there."""
     pointer = data.with_name(f"{data.name}.dvc")
-    for out in _yaml(pointer).get("outs", []):
+    for out in yaml_of(pointer).get("outs", []):
         if out.get("path") == data.name:
             yield str(pointer), out
     for folder in (data.parent, *data.parent.parents):
-        for stage in _stages(folder / LOCK):
+        for stage in stages_of(folder / LOCK):
             # Paths of a lock are relative to its folder, or to the working folder that its stage names.
             for out in stage.get("outs", []):
                 if any(_same(base / str(out.get("path")), data) for base in (folder, Path())):
                     yield str(folder / LOCK), out
-
-
-def _yaml(file: Path) -> Mapping[str, Any]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        content = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, YAMLError):
-        return {}
-    return content if isinstance(content, Mapping) else {}
 
 
 def _extent(folder: Path) -> tuple[int, int]:
