@@ -247,3 +247,63 @@ def test_what_dvc_does_not_run_may_read_what_changes(
         monkeypatch.setenv(dvc_stage.STAGE, stage)
     with unchanged_inputs():
         (project / "table.csv").write_text("other")
+
+
+# Parameters that dvc.lock records
+
+
+@pytest.fixture
+def locked(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """table.csv and images are made by stages of dvc.lock, from what a first stage made. params.yaml has 0 as each
+    seed, dvc.lock 1 for the sample, which the first stage drew, 2 for the catalog, and 3 for the pairs."""
+    (project / "params.yaml").write_text(params.packaged_file().read_text() + "in: images\n")
+
+    def stage(section: str, seed: int, out: str, md5: str, **deps: str) -> dict[str, Any]:
+        values = {section: {**params.load(params.packaged_file()).model_dump()[section], "seed": seed}}
+        read = [{"path": path, "md5": content} for path, content in deps.items()]
+        return {"deps": read, "params": {"params.yaml": values}, "outs": [{"path": out, "md5": md5}]}
+
+    table = "aab9e1de16f38176f86d7a92ba337a8d"  # `printf table | md5sum`
+    entries = {
+        "pairs": stage("pairs", 3, "images", "3.dir", first="1"),
+        "catalog": stage("catalog", 2, "table.csv", table, first="1"),
+        "first": stage("sample", 1, "first", "1"),
+        "old": stage("evaluate", 4, "first", "0"),
+    }
+    (project / "dvc.lock").write_text(yaml.safe_dump({"stages": entries}))
+    return project
+
+
+def seeds(*made: str) -> tuple[int, ...]:
+    before = params.load(params.packaged_file())
+    used = dvc_stage.params_used(before, [Path(path) for path in made])
+    return used.sample.seed, used.catalog.seed, used.pairs.seed, used.evaluate.seed
+
+
+def test_parameters_of_all_earlier_stages_are_those_of_dvc_lock(locked: Path) -> None:
+    assert seeds("table.csv") == (1, 2, 0, 0)
+    with unchanged_inputs():
+        assert seeds("table.csv", "images") == (1, 2, 3, 0)
+
+
+def test_where_dvc_lock_does_not_know_a_file_parameters_stay(locked: Path) -> None:
+    """What is in a folder is not known when no stage runs that depends on it."""
+    assert seeds("table.csv", "params.yaml") == seeds("images") == seeds("missing.csv") == (0, 0, 0, 0)
+    (locked / "table.csv").write_text("made by hand")
+    assert seeds("table.csv") == (0, 0, 0, 0)
+
+
+def test_an_input_that_its_stage_did_not_write_is_refused(locked: Path) -> None:
+    (locked / "table.csv").write_text("made by hand")
+    with (
+        pytest.raises(
+            InputError, match=r"table\.csv: is not what its stage wrote \(dvc\.lock\); run `dvc repro` again"
+        ),
+        unchanged_inputs(),
+    ):
+        seeds("table.csv")
+
+
+def test_a_lock_of_a_release_with_other_parameters_changes_none(locked: Path) -> None:
+    (locked / "dvc.lock").write_text((locked / "dvc.lock").read_text().replace("splits: hash", "given: hash"))
+    assert seeds("table.csv") == (0, 0, 0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -759,6 +760,27 @@ def test_a_training_that_was_not_tracked_gets_a_run(client: MlflowClient, folder
     assert run.data.tags["siamese.recorded"] == "after training"
     assert "data/catalog.parquet" in files_of(client, run_id)
     assert json.loads(places.RUN.read_text())["run_id"] is None  # an output of DVC's, left as it is
+
+
+def test_a_training_that_was_not_tracked_is_recorded_with_the_parameters_of_dvc_lock(
+    client: MlflowClient, folder: Path
+) -> None:
+    """params.yaml, edited since, has 0 for both seeds."""
+    named = trained([1], "tracking.enabled=false")
+    catalog, history = (
+        {"path": str(file), "md5": hashlib.md5(file.read_bytes()).hexdigest()}
+        for file in (places.CATALOG, places.HISTORY)
+    )
+    values = params.load().model_dump()
+    sections = {name: {**values[name], "seed": 7} for name in ("catalog", "train")}
+    stages = {
+        "train": {"deps": [catalog], "params": {"params.yaml": {"train": sections["train"]}}, "outs": [history]},
+        "catalog": {"params": {"params.yaml": {"catalog": sections["catalog"]}}, "outs": [catalog]},
+    }
+    Path("dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+    ensured()
+    (run,) = runs_of(client, named.training)
+    assert (run.data.params["train.seed"], run.data.params["catalog.seed"]) == ("7", "7")
 
 
 def test_a_run_that_was_deleted_is_made_again(client: MlflowClient, folder: Path) -> None:

@@ -73,6 +73,10 @@ class StageInputs:
         self._seen = {path: _look(path) for path in dependencies.values()}
         self._warned = ""
 
+    def depends_on(self, path: Path) -> bool:
+        """Whether DVC checks this file or folder before the stage."""
+        return os.path.realpath(path) in map(os.path.realpath, self._seen)
+
     def change(self) -> str:
         """What has changed since the beginning, for a message; empty if nothing has."""
         what = self._changed_value() or self._changed_file()
@@ -169,11 +173,11 @@ class WatchfulListener:
 def params_used(params: Params, made: Sequence[Path]) -> Params:
     """The parameters with the values that dvc.lock records for the stages that made some files.
 
-    They stay as they are unless dvc.lock knows every one of these files by its content. A folder's content is known
-    while DVC runs this command.
+    They stay as they are unless dvc.lock knows the content of every one of these files. What is in a folder is known
+    only if the running stage depends on it, as DVC has then checked it.
 
     Raises:
-        InputError: DVC runs this command, and one of the files isn't what its stage wrote.
+        InputError: the running stage depends on one of the files, which is not what its stage wrote.
     """
     stages = [stage for lock in LOCKS for stage in stages_of(lock)]
     makers: list[Mapping[str, Any]] = []
@@ -331,16 +335,17 @@ def _digest(path: str) -> str | None:
 
 def _maker(path: Path, stages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The stage that wrote what is at `path` now; None where that isn't known."""
-    runs = STAGE in os.environ
+    running = _running.get()
+    is_input = running is not None and running.depends_on(path)
     for stage in stages:
         for out in stage.get("outs", []):
             if os.path.abspath(out.get("path", "")) != os.path.abspath(path):
                 continue
             if path.is_dir():
-                return stage if runs else None
+                return stage if is_input else None
             if path.is_file() and out.get("md5") == hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest():
                 return stage
-            if runs:
+            if is_input:
                 raise InputError(f"{path}: is not what its stage wrote (dvc.lock); run `dvc repro` again")
     return None
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from siamese.dvc_stage import params_used
 from siamese.errors import InputError
 from siamese.files import existing
 from siamese.params import Params
@@ -87,7 +88,7 @@ def ensure_run(run_file: Path, history_file: Path, catalog_file: Path, params: P
 
 
 def record_afterwards(kept: Journal, history_file: Path, catalog_file: Path, params: Params) -> None:
-    """Writes the journal of a training that left none: parameters and code as they are now.
+    """Writes the journal of a training that left none: parameters as dvc.lock or `params` has them, code as it is now.
 
     Raises:
         InputError: what the training read or wrote is missing.
@@ -97,6 +98,7 @@ def record_afterwards(kept: Journal, history_file: Path, catalog_file: Path, par
     existing(catalog_file, "siamese catalog")
     existing(history_file, "siamese train")
     ended = int(history_file.stat().st_mtime * 1000)
+    params = params_used(params, [history_file, catalog_file])
     known = facts.tags(params.data.path, catalog_file) | {"siamese.recorded": "after training"}
     record.add_beginning(kept, params, known, key=None, time=ended)
     record.add_files(kept, params, catalog_file)
