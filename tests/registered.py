@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from siamese import calibrate, scores
 from siamese.registry import CATALOG, Registry, Version
 from siamese.tracking.server import connect
+from siamese.weights import weights_digest
 
 
 @dataclass(frozen=True)
@@ -66,5 +66,5 @@ def small_model(folder: Path, workspace: Path, *, better: bool) -> Path:
     export(servable, folder / "servable")
     pairs = scores.read_pairs(workspace / "artifacts/pairs.parquet", "validation")
     chosen = calibrate.calibrate(pairs, Verifier(servable), StoredImages(workspace / "artifacts/images"), "eer")
-    (folder / "threshold.json").write_text(json.dumps({"threshold": chosen.threshold}))
+    calibrate.write_threshold(folder / "threshold.json", chosen, "validation", weights_digest(folder))
     return folder

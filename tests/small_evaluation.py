@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from siamese import stored
+from siamese import stored, trained_on
 from siamese.params import EvaluateParams
 from siamese.scores import Scorer
 
@@ -144,10 +144,12 @@ class Files:
 
 
 def write(folder: Path, made: World) -> Files:
-    """The world as files of the earlier steps."""
+    """The world as files of the earlier steps; of the model's folder, only what it was trained on."""
     made.catalog.to_parquet(folder / "catalog.parquet")
     made.pairs.to_parquet(folder / "pairs.parquet")
     (folder / "history.csv").write_text(HISTORY)
+    (folder / "model").mkdir(exist_ok=True)
+    trained_on.write(folder / "model", trained_on.of_catalog(made.catalog))
     (folder / "images").mkdir(exist_ok=True)
     ids = sorted(made.drawn)
     stored.to_records(ids, made.pixels(ids)).tofile(folder / "images" / stored.file_name(0, 1))

@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, workspace: Path) -> Iterato
 def other(folder: Path, workspace: Path) -> Uploaded:
     """Another model on the server, which training has not touched: what a champion may be."""
     place = registered.small_model(folder / "other", workspace, better=False)
-    return registered.upload(place)
+    return registered.upload(place, workspace / "artifacts/catalog.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,46 @@ def test_without_a_champion_the_absolute_limits_decide(run, folder: Path, name: 
     eer = json.loads((folder / "metrics.json").read_text())["test"]["eer"]
     assert verdict["reasons"] == [f"eer {eer:.4f} is above promote.max_eer 0"]
     assert Registry(name).versions() == []
+
+
+@pytest.fixture
+def without_list(folder: Path, tmp_path: Path) -> Path:
+    """The same folder, but for the list of what the model has seen."""
+    for file in ("metrics.json", "params.yaml"):
+        (tmp_path / file).symlink_to(folder / file)
+    (tmp_path / "artifacts/model").mkdir(parents=True)
+    for file in (folder / "artifacts").iterdir():
+        if file.name != "model":
+            (tmp_path / "artifacts" / file.name).symlink_to(file)
+    (tmp_path / "artifacts/model/servable").symlink_to(folder / "artifacts/model/servable")
+    return tmp_path
+
+
+def test_a_model_without_a_list_of_what_it_has_seen_is_refused(
+    without_list: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not taken to have been trained by the catalog that lies here."""
+    asked = ["promote", "--trained", "--dry-run", "--json", "-S", f"registry.name={name}", *LAX]
+    with working_folder(without_list):
+        assert cli.run(asked) == 3
+        (reason,) = json.loads(capsys.readouterr().out)["reasons"]
+        assert reason.startswith("it is unknown whether the candidate was trained on the images that measure it")
+        assert cli.run([*asked, "-S", "promote.allow_unknown_training_data=true"]) == 0
+    printed = capsys.readouterr()
+    (note,) = json.loads(printed.out)["notes"]
+    assert reason.startswith(f"{note}: ") and printed.err.endswith(f"note: {note}\n")
+
+
+def test_a_threshold_of_another_model_judges_nothing(
+    without_list: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = without_list / "artifacts/threshold.json"
+    found = json.loads(file.read_text())
+    file.unlink()
+    file.write_text(json.dumps(found | {"weights": "0" * 64}))
+    with working_folder(without_list):
+        assert cli.run(["promote", "--trained", "--dry-run", "-S", f"registry.name={name}"]) == 2
+    assert "threshold.json: is the threshold of another model than artifacts/model" in capsys.readouterr().err
 
 
 def test_to_be_promoted_it_must_be_registered(run, other: Uploaded, name: str) -> None:

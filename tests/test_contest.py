@@ -17,9 +17,17 @@ from siamese.params import PromoteParams
 from siamese.promote import contest
 from siamese.promote.contest import Entrant, Result
 from siamese.scores import Scorer
-from siamese.trained_on import TrainedOn
+from siamese.trained_on import UNKNOWN, TrainedOn
 
-LAX = PromoteParams(min_precision=0, max_eer=1, max_regression=0, max_p_value=1, bootstrap=100, seed=0)
+LAX = PromoteParams(
+    min_precision=0,
+    max_eer=1,
+    max_regression=0,
+    max_p_value=1,
+    allow_unknown_training_data=False,
+    bootstrap=100,
+    seed=0,
+)
 TEST_IDENTITIES = 6
 
 
@@ -41,7 +49,7 @@ def marked() -> World:
     return small_evaluation.world(marked=True)
 
 
-def entrant(name: str, scorer: Scorer, seen: TrainedOn | None, threshold: float = 0.1) -> Entrant:
+def entrant(name: str, scorer: Scorer, seen: TrainedOn, threshold: float = 0.1) -> Entrant:
     return Entrant(name, lambda: scorer, threshold, seen)
 
 
@@ -155,12 +163,47 @@ def test_a_challenger_of_another_split_is_refused(marked: World) -> None:
     assert [reason.split()[0] for reason in found.verdict.reasons] == ["precision", "eer"]
 
 
-def test_a_model_without_record_of_its_images_is_compared_and_that_is_said(marked: World) -> None:
-    found = judge(marked, entrant("version 2", Oracle(), NOBODY), entrant("version 1", Means(), None))
-    assert found.pairs["compared"] == 153
-    assert found.notes == (
-        "version 1 may have been trained on these test identities: nothing beside it or in its run tells",
+ALLOWED = LAX.model_copy(update={"allow_unknown_training_data": True})
+WHO = {2: "version 2", 1: "version 1, the champion,"}
+
+
+def doubt(number: int) -> str:
+    return (
+        f"it is unknown whether {WHO[number]} was trained on the images that measure it, so its figures may be too good"
     )
+
+
+@pytest.mark.parametrize("unknown", [[2], [1], [2, 1]])
+def test_what_a_model_has_seen_must_be_known_unless_a_parameter_allows_otherwise(
+    marked: World, unknown: list[int]
+) -> None:
+    challenger, champion = (
+        entrant(f"version {number}", scorer, UNKNOWN if number in unknown else NOBODY)
+        for number, scorer in ((2, Oracle()), (1, Means()))
+    )
+    refused = judge(marked, challenger, champion)
+    assert not refused.verdict.accepted and refused.pairs["compared"] == 153
+    assert [reason.partition(":")[0] for reason in refused.verdict.reasons] == [doubt(number) for number in unknown]
+    assert all("-S promote.allow_unknown_training_data=true" in reason for reason in refused.verdict.reasons)
+    assert refused.notes == ()
+    allowed = judge(marked, challenger, champion, ALLOWED)
+    assert allowed.verdict.accepted and allowed.verdict.comparison == refused.verdict.comparison
+    assert allowed.notes == tuple(doubt(number) for number in unknown)
+
+
+def test_the_first_model_must_be_known_too(marked: World) -> None:
+    challenger = entrant("version 1", Oracle(), UNKNOWN)
+    (reason,) = judge(marked, challenger, None).verdict.reasons
+    assert "whether version 1 was trained" in reason and "train and register a model again, or accept" in reason
+    assert judge(marked, challenger, None, ALLOWED).verdict.accepted
+
+
+def test_what_is_known_of_an_incomplete_list_is_left_out_all_the_same(marked: World) -> None:
+    """Pairs of identity 7 are left out: 15 positive and 10 x 9 negative ones remain."""
+    seen = trained(images_of(marked, 7)).and_before(UNKNOWN)
+    found = judge(marked, entrant("version 2", Oracle(), seen), None, ALLOWED)
+    assert found.pairs == {"test": 153, "challenger": 105}
+    assert found.notes == ("48 of 153 test pairs are left out: version 2 was trained on their identities", doubt(2))
 
 
 def test_in_role_folders_images_take_the_place_of_identities() -> None:

@@ -13,7 +13,15 @@ from siamese.bootstrap import Units
 from siamese.gate import Scored, Verdict
 from siamese.params import PromoteParams
 
-LAX = PromoteParams(min_precision=0, max_eer=1, max_regression=1, max_p_value=1, bootstrap=200, seed=0)
+LAX = PromoteParams(
+    min_precision=0,
+    max_eer=1,
+    max_regression=1,
+    max_p_value=1,
+    allow_unknown_training_data=False,
+    bootstrap=200,
+    seed=0,
+)
 NO_PAIRS = "no pairs: add some"
 
 
@@ -80,6 +88,16 @@ def test_the_first_model_ever_needs_no_champion_to_beat() -> None:
     figures = gate.figures_of(labels, scored(labels), NO_PAIRS)
     strict = limits(min_precision=1, max_eer=0, max_regression=0, max_p_value=0)
     assert gate.judge(figures, None, strict).accepted
+
+
+@pytest.mark.parametrize(("allowed", "reasons"), [(False, ("seen: do this",)), (True, ())])
+def test_doubts_refuse_unless_the_parameters_allow_them(allowed: bool, reasons: tuple[str, ...]) -> None:
+    given = limits(allow_unknown_training_data=allowed)
+    values = {"precision": 1.0, "eer": 0.0}
+    assert gate.absolute(values, {}, given, ["seen: do this"]).reasons == reasons
+    labels, _ = pairs_of(4, 2)
+    figures = gate.figures_of(labels, scored(labels), NO_PAIRS)
+    assert gate.judge(figures, None, given, ["seen: do this"]).reasons == reasons
 
 
 def test_figures_that_were_not_measured_refuse() -> None:
@@ -259,4 +277,10 @@ def test_a_verdict_is_json() -> None:
     found = verdict(labels, scored(labels), scored(labels), units, LAX)
     back = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert back["accepted"] is True and back["comparison"]["difference"] == 0
-    assert back["limits"] == {"min_precision": 0, "max_eer": 1, "max_regression": 1, "max_p_value": 1}
+    assert back["limits"] == {
+        "min_precision": 0,
+        "max_eer": 1,
+        "max_regression": 1,
+        "max_p_value": 1,
+        "allow_unknown_training_data": False,
+    }

@@ -232,16 +232,63 @@ def test_a_champion_that_began_with_a_model_of_every_test_identity_is_no_measure
     assert "test pairs are left out: version 1 was trained on their identities" in err
 
 
-def test_a_champion_whose_run_has_no_catalog_is_compared_and_that_is_said(
+ALLOW = ["-S", "promote.allow_unknown_training_data=true"]
+DOUBT = "it is unknown whether version {} was trained on the images that measure it, so its figures may be too good"
+
+
+def test_a_champion_of_which_nobody_knows_what_trained_it_is_replaced_only_if_that_is_allowed(
     run, better: Uploaded, name: str, workspace: Path, tmp_path: Path
 ) -> None:
+    """Nothing beside it, no catalog in its run."""
     registered.upload(registered.small_model(tmp_path, workspace, better=False)).version(name, "champion")
     better.version(name, "challenger")
-    code, _, err = run("promote", *LAX)
-    assert (code, aliases(name)["champion"]) == (0, 2)
-    assert err.endswith(
-        "note: version 1 may have been trained on these test identities: nothing beside it or in its run tells"
+    doubt = DOUBT.format("1, the champion,")
+    code, out, _ = run("promote", *LAX)
+    assert (code, aliases(name)) == (3, {"champion": 1, "challenger": 2})
+    assert out == (
+        f"version 2 of {name} refused: {doubt}: `siamese rollback` to a version of which it is known, or accept that "
+        "with -S promote.allow_unknown_training_data=true"
     )
+    assert Registry(name).version(2).tags["siamese.refused.why"] == out.partition("refused: ")[2]
+    code, _, err = run("promote", *LAX, *ALLOW)
+    assert (code, aliases(name)["champion"]) == (0, 2)
+    assert err.endswith(f"note: {doubt}")
+
+
+@pytest.mark.parametrize("origin", ["no catalog", "recorded after training", "began with other weights", "incomplete"])
+def test_a_challenger_of_which_nobody_knows_what_trained_it_is_refused(
+    run, worse: Uploaded, name: str, catalog: Path, workspace: Path, tmp_path: Path, origin: str
+) -> None:
+    """A run that was recorded afterwards has a catalog, but of that moment; and what other weights had seen that a
+    model began with is in no catalog of its own run."""
+    model = registered.small_model(tmp_path / "model", workspace, better=True)
+    if origin == "incomplete":
+        seen = trained_on.of_catalog(pd.read_parquet(catalog)).and_before(trained_on.UNKNOWN)
+        trained_on.write(model, seen)
+    tags = {"siamese.recorded": "after training"} if origin.startswith("recorded") else {}
+    uploaded = registered.upload(model, None if origin == "no catalog" else catalog, **tags)
+    if origin.startswith("began"):
+        Registry(name).client.log_param(uploaded.run_id, "model.initial_weights", "trained/trained.keras")
+    worse.version(name, "champion")
+    uploaded.version(name, "challenger")
+    code, out, _ = run("promote", *LAX)
+    assert (code, aliases(name)) == (3, {"champion": 1, "challenger": 2})
+    assert out == (
+        f"version 2 of {name} refused: {DOUBT.format(2)}: train and register a model again, or accept that with "
+        "-S promote.allow_unknown_training_data=true"
+    )
+    code, _, err = run("promote", *LAX, *ALLOW)
+    assert (code, aliases(name)["champion"]) == (0, 2)
+    assert err.endswith(f"note: {DOUBT.format(2)}")
+
+
+def test_a_version_s_threshold_must_be_its_own(run, name: str, workspace: Path, tmp_path: Path) -> None:
+    model = registered.small_model(tmp_path / "model", workspace, better=True)
+    found = json.loads((model / "threshold.json").read_text())
+    (model / "threshold.json").write_text(json.dumps(found | {"weights": "0" * 64}))
+    registered.upload(model).version(name, "challenger")
+    code, _, err = run("promote", *LAX)
+    assert code == 2 and "threshold.json: is the threshold of another model than" in err
 
 
 # rollback

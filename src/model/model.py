@@ -38,6 +38,7 @@ class Model:
         self.params = data.params if data else params.load()
         self.compiled_model: Any = None
         self._verifier: Verifier | None = None
+        self._file = TRAINED  # that the trained network is from
 
     @classmethod
     def from_trained(cls, compiled_model_path: str | os.PathLike[str]) -> Self:
@@ -49,6 +50,7 @@ class Model:
         file = references.saved_file(Path(compiled_model_path))
         model = cls()
         model.compiled_model, model._verifier = references.load_saved(file)
+        model._file = file
         return model
 
     def build_model(self) -> None:
@@ -88,7 +90,8 @@ class Model:
             first_weights=references.initial_weights(self.params.model.initial_weights),
         )
         if wrote:  # of several workers, the chief alone has the model
-            self.compiled_model, self._verifier = references.load_saved(model_folder / "siamese.keras")
+            self._file = model_folder / "siamese.keras"
+            self.compiled_model, self._verifier = references.load_saved(self._file)
 
     def evaluate(self, data: Data | None = None) -> float | None:
         """Measures on the test split, at the threshold chosen on the validation split; prints and gives the precision.
@@ -170,7 +173,7 @@ class Model:
         if not data.initialized:
             data.initialize()
         images = StoredImages(data.images_folder)
-        return measure(data.catalog_file, data.pairs_file, images, verifier, self.params.evaluate)
+        return measure(data.catalog_file, data.pairs_file, images, verifier, self.params.evaluate, self._file)
 
     def _network_for(self, what: str) -> Any:
         if self.compiled_model is None:

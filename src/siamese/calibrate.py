@@ -11,7 +11,6 @@ import pandas as pd
 from siamese import scores, trained_on
 from siamese.files import write_json
 from siamese.metrics import Threshold, choose_threshold
-from siamese.progress import say
 from siamese.remote import Place
 from siamese.scores import Images, Scorer
 from siamese.weights import weights_digest
@@ -40,10 +39,8 @@ def run(
     from siamese.verifier import Verifier
 
     pairs = scores.read_pairs(pairs_file, split)
-    seen = trained_on.read(model_folder)
-    known = int(seen.learned_from(pd.unique(pd.concat([pairs.anchor_id, pairs.other_id]))).sum()) if seen else 0
-    if known:
-        say(f"{pairs_file}: {known} of its images trained the model, which tells them apart better than new ones")
+    image_ids = pd.unique(pd.concat([pairs.anchor_id, pairs.other_id]))
+    trained_on.say_if_seen(trained_on.read(model_folder), image_ids, pairs_file)
     chosen = calibrate(pairs, Verifier.load(model_folder), stored.opened(images_folder), rule)
     write_threshold(threshold_file, chosen, split or "all", weights_digest(model_folder))
     return chosen

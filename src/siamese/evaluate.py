@@ -15,9 +15,11 @@ from siamese.measured import Judged, Measured, measure_model
 from siamese.metrics import METRICS
 from siamese.one_shot import OneShot
 from siamese.params import EvaluateParams
+from siamese.progress import say
 from siamese.remote import Place
 from siamese.scores import Images, Scorer
 from siamese.tables import read_table
+from siamese.trained_on import TrainedOn
 from siamese.weights import weights_digest
 
 CATALOG_COLUMNS = ["image_id", "identity", "role", "split"]
@@ -57,23 +59,39 @@ def run(
     images = stored.opened(existing(images_folder, "siamese preprocess"))
     history = _history(history_file)
     catalog, pairs = _tables(catalog_file, pairs_file)
-    trained_on.require_unseen(model_folder, catalog, catalog_file)
+    seen = trained_on.require_unseen(model_folder, catalog, catalog_file)
     measured = measure_model(catalog, pairs, Verifier.load(model_folder), images, params)
+    if not seen.complete:
+        say(f"{model_folder}: {trained_on.doubt()}")
     calibrate.write_threshold(threshold_file, measured.model.threshold, "validation", weights_digest(model_folder))
     plots.write(plots_folder, measured)
     with whole_file(report_file) as beside:
-        page = report.render(measured, images, history, params, note, settings)
+        page = report.render(measured, images, history, params, note, settings, seen.complete)
         beside.write_text(page, encoding="utf-8", newline="\n")
-    write_json(metrics_file, metrics(measured, params, note))
+    write_json(metrics_file, metrics(measured, params, note, seen))
 
 
-def measure(catalog_file: Path, pairs_file: Path, images: Images, scorer: Scorer, params: EvaluateParams) -> Measured:
+def measure(
+    catalog_file: Path,
+    pairs_file: Path,
+    images: Images,
+    scorer: Scorer,
+    params: EvaluateParams,
+    model_file: Path,
+) -> Measured:
     """What `scorer` makes of the pairs of splits validation and test, measured and not written.
+
+    Args:
+        model_file: of `scorer`: what it has seen is noted beside it.
 
     Raises:
         InputError: as `run`.
     """
-    return measure_model(*_tables(catalog_file, pairs_file), scorer, images, params)
+    catalog, pairs = _tables(catalog_file, pairs_file)
+    seen = trained_on.require_unseen(model_file.parent, catalog, catalog_file)
+    if not seen.complete:
+        say(f"{model_file}: {trained_on.doubt()}")
+    return measure_model(catalog, pairs, scorer, images, params)
 
 
 def _tables(catalog_file: Path, pairs_file: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -88,11 +106,12 @@ def _history(file: Path) -> pd.DataFrame | None:
         return pd.read_csv(file).astype(float)
 
 
-def metrics(measured: Measured, params: EvaluateParams, note: str | None) -> dict[str, Any]:
+def metrics(measured: Measured, params: EvaluateParams, note: str | None, seen: TrainedOn) -> dict[str, Any]:
     """The content of metrics.json: numbers by name, as `dvc metrics show` and `diff` list them; None where undefined.
 
     The ends of the 95 % intervals stand in `test_low` and `test_high` under the names of their metrics; `undefined`
-    gives the reasons for what has no value, in words, and `note` what else must be known of the data.
+    gives the reasons for what has no value, in words, `note` what else must be known of the data, and `trained_on` is
+    there, as `unknown`, if the model may have seen the test images.
     """
     model, baseline = measured.model, measured.baseline
     gain, gain_range = measured.eer_gain
@@ -100,6 +119,7 @@ def metrics(measured: Measured, params: EvaluateParams, note: str | None) -> dic
     positives = measured.counts["test"]["positive_pairs"] / measured.counts["test"]["pairs"]
     return {
         **({"note": note} if note else {}),
+        **seen.in_metrics(),
         "threshold": model.threshold.threshold,
         **_judged("test", model, METRICS),
         "validation": _rounded({name: value for name, value in model.validation.items()}),

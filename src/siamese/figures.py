@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from siamese import trained_on
 from siamese.errors import InputError
 
 
@@ -42,7 +43,9 @@ def to_text(figures: Mapping[str, Any]) -> str:
     lines = [f"{row[0]:<{widths[0]}}  " + "  ".join(f"{row[c]:>{widths[c]}}" for c in (1, 2, 3)) for row in rows]
     lines.insert(1, "-" * len(lines[0]))
     lines.append(f"{counts['pairs']} test pairs, threshold {figures['threshold']:.3f}")
-    return "\n".join([*lines, *([f"data: {figures['note']}"] if figures.get("note") else [])])
+    lines += [f"data: {figures['note']}"] if figures.get("note") else []
+    lines += [f"model: {trained_on.doubt()}"] if trained_on.is_doubtful(figures) else []
+    return "\n".join(lines)
 
 
 def _figure(value: float | None) -> str:

@@ -23,9 +23,11 @@ import pyarrow.parquet
 from siamese.errors import InputError
 from siamese.files import only_one, unwritable, whole_file
 from siamese.gallery import COLUMNS, Gallery, How
+from siamese.progress import say
 from siamese.search import Head
 
 FORMAT = "1"
+CHECKSUM = b"siamese.checksum"
 _ROWS_A_GROUP = 4096
 
 
@@ -44,6 +46,8 @@ def read(file: Path, model: str | None = None) -> Gallery:
     try:
         with pa.parquet.ParquetFile(file, page_checksum_verification=True) as opened:
             found = _read(opened)
+            if CHECKSUM not in opened.schema_arrow.metadata:
+                say(f"{file}: an older version wrote it, without a checksum of its model: `siamese enroll` adds one")
     except FileNotFoundError:
         raise InputError(f"{file} is missing: make it by `siamese enroll {file} FOLDER`, or name another") from None
     except PermissionError as error:
@@ -118,7 +122,7 @@ def _read(opened: pa.parquet.ParquetFile) -> Gallery:
         raise ValueError(f"format {version}, not {FORMAT}")
     model = notes[b"siamese.model"].decode()
     whole = _checksum(model, notes[b"siamese.head"])
-    if notes.get(b"siamese.checksum", whole) != whole:  # files of before have none
+    if notes.get(CHECKSUM, whole) != whole:  # files of older versions have none
         raise ValueError("the model's digest or last layer is damaged")
     head = np.frombuffer(base64.b64decode(notes[b"siamese.head"], validate=True), "<f4").astype(np.float32)
     rows, units = opened.metadata.num_rows, opened.schema_arrow.field("embedding").type.list_size
@@ -147,7 +151,7 @@ def _write(file: Path, gallery: Gallery) -> None:
         "siamese.format": FORMAT,
         "siamese.model": gallery.model,
         "siamese.head": head,
-        "siamese.checksum": _checksum(gallery.model, head),
+        CHECKSUM: _checksum(gallery.model, head),
     }
     columns = {name: pa.array(gallery.images[name].tolist(), pa.string()) for name in COLUMNS}
     for how, found in gallery.impostors.items():

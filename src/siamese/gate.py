@@ -19,7 +19,7 @@ all, on the side of the champion.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -33,6 +33,7 @@ from siamese.metrics import METRICS, measure, rank, why_undefined
 from siamese.params import PromoteParams
 
 EER = METRICS.index("eer")
+ACCEPT_DOUBTS = "accept that with -S promote.allow_unknown_training_data=true"
 DECIMALS = 9  # differences of EERs are rounded to so many: no limit is passed by the last bit of a float
 
 
@@ -114,14 +115,20 @@ def figures_of(labels: ArrayLike, scored: Scored, without_pairs: str) -> Figures
     return Figures(pairs, scored.threshold, values, why_undefined(labels, scored.scores, scored.threshold))
 
 
-def absolute(values: Mapping[str, float | None], undefined: Mapping[str, str], params: PromoteParams) -> Verdict:
+def absolute(
+    values: Mapping[str, float | None],
+    undefined: Mapping[str, str],
+    params: PromoteParams,
+    doubts: Sequence[str] = (),
+) -> Verdict:
     """Whether a model is good enough by itself: the whole verdict where there is no champion.
 
     Args:
         values: precision and eer among them, as in `test` of metrics.json.
         undefined: why a metric has no value, as in `undefined` there.
+        doubts: why figures may be too good, and what to do: reasons against, unless the parameters allow them.
     """
-    reasons = []
+    reasons = [] if params.allow_unknown_training_data else [*doubts]
     precision, eer = values.get("precision"), values.get("eer")
     for metric in ("precision", "eer"):
         if values.get(metric) is None:
@@ -175,14 +182,17 @@ def p_value(apart: np.ndarray, difference: float) -> float:
     return (1 + as_far + len(apart) - len(defined)) / (1 + len(apart))
 
 
-def judge(challenger: Figures, comparison: Comparison | None, params: PromoteParams) -> Verdict:
+def judge(
+    challenger: Figures, comparison: Comparison | None, params: PromoteParams, doubts: Sequence[str] = ()
+) -> Verdict:
     """The verdict over all limits.
 
     Args:
         challenger: on all test pairs that it wasn't trained on.
         comparison: with the champion; None for the first model ever.
+        doubts: as in `absolute`.
     """
-    verdict = absolute(challenger.values, challenger.undefined, params)
+    verdict = absolute(challenger.values, challenger.undefined, params, doubts)
     if comparison is None:
         return verdict
     already_told = challenger.values["eer"] is None
@@ -213,5 +223,5 @@ def _broken(comparison: Comparison, params: PromoteParams) -> list[str]:
 def _verdict(
     reasons: list[str], values: Mapping[str, float | None], comparison: Comparison | None, params: PromoteParams
 ) -> Verdict:
-    limits = params.model_dump(include={"min_precision", "max_eer", "max_regression", "max_p_value"})
+    limits = params.model_dump(exclude={"bootstrap", "seed"})
     return Verdict(not reasons, tuple(reasons), dict(values), comparison, limits)

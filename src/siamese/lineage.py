@@ -12,9 +12,9 @@ from typing import Any
 from siamese import places
 from siamese.errors import InputError
 from siamese.files import whole_file
-from siamese.registry import Registry, Version, resolve
-from siamese.tracking.facts import CATALOG_DIGEST
-from siamese.tracking.server import is_local, reached, shown, tracking_uri
+from siamese.registry import Version, resolve
+from siamese.tracking.facts import CATALOG_DIGEST, RECORDED
+from siamese.tracking.server import is_local, shown, tracking_uri
 
 PARAMS = "training/params.yaml"  # artifact of a run
 
@@ -64,7 +64,7 @@ def lineage(reference: str) -> Lineage:
     """
     registry, version = resolve(reference)
     uri = tracking_uri()
-    return trace(version, _parameters(registry, version), uri if is_local(uri) else shown(uri))
+    return trace(version, registry.parameters(version), uri if is_local(uri) else shown(uri))
 
 
 def trace(version: Version, parameters: Mapping[str, str], server: str) -> Lineage:
@@ -136,18 +136,6 @@ def _data(found: Lineage) -> str:
     return ", ".join(parts)
 
 
-def _parameters(registry: Registry, version: Version) -> dict[str, str]:
-    from mlflow.exceptions import MlflowException
-
-    with reached():
-        try:
-            return dict(registry.client.get_run(version.run_id).data.params)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return {}
-
-
 def _warnings(tags: Mapping[str, str], parameters: Mapping[str, str]) -> Iterator[str]:
     if not tags.get("git.commit"):
         yield "no git commit was recorded: the code of that time can't be had"
@@ -158,6 +146,8 @@ def _warnings(tags: Mapping[str, str], parameters: Mapping[str, str]) -> Iterato
         yield f"DVC did not know {tags.get('data.path', 'the data')}: put the same images there yourself"
     if not parameters:
         yield "its run is gone: the parameters are not known"
+    if RECORDED.removeprefix("siamese.") in tags:
+        yield "its run was recorded after training: code, data and parameters are those of that moment"
 
 
 def _commands(version: Version, tags: Mapping[str, str], server: str) -> Iterator[str]:

@@ -107,14 +107,16 @@ def render(found: Findings, images: Images, params: EvaluateParams, notes: Seque
 
 
 def _known(model: Path, catalog: pd.DataFrame, split: str) -> str | None:
-    """That a model has seen images which should measure it, or chose by them what they trained, if so."""
+    """That a model has seen images which should measure it, or that this is unknown, if so."""
     seen = trained_on.read(model)
-    if seen is None or split == "train":
+    if split == "train":
         return None
     images = catalog.image_id[catalog.split == split]
     known = int((seen.saw(images) if split == "test" else seen.learned_from(images)).sum())
+    if not known:
+        return None if seen.complete else f"Take care: {trained_on.doubt()}."
     did = "trained this model or chose its epoch" if split == "test" else "trained this model"
-    return f"{known:,} of the {split} images {did}, by other splits: that flatters it." if known else None
+    return f"{known:,} of the {split} images {did}, by other splits: that flatters it."
 
 
 def _in_short(found: Findings) -> Markup:

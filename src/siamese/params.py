@@ -181,6 +181,7 @@ class PromoteParams(Section):
     max_eer: Share
     max_regression: Share
     max_p_value: Share
+    allow_unknown_training_data: bool
     bootstrap: int = Field(ge=100, le=10**6)
     seed: Seed
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from siamese import figures, gate
+from siamese import figures, gate, trained_on
 from siamese.params import PromoteParams
 
 CATEGORIES = ["different", "same"]
@@ -44,4 +44,5 @@ def reasons_against(metrics_file: Path, params: PromoteParams) -> list[str]:
         InputError: the file isn't what `evaluate` writes.
     """
     measured = figures.read(metrics_file)
-    return list(gate.absolute(measured["test"], measured["undefined"], params).reasons)
+    doubts = [f"{trained_on.doubt()}: {gate.ACCEPT_DOUBTS}"] if trained_on.is_doubtful(measured) else []
+    return list(gate.absolute(measured["test"], measured["undefined"], params, doubts).reasons)

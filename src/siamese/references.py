@@ -10,6 +10,7 @@ from zipfile import BadZipFile
 from siamese import places, registry
 from siamese.errors import InputError
 from siamese.files import sha256
+from siamese.progress import say
 from siamese.threshold import threshold_of, weights_of
 from siamese.weights import weights_digest
 
@@ -43,6 +44,8 @@ class Found:
         found = threshold_of(file, own)
         # The digest is of the SavedModel's weights: a .keras file of the same ones has other bytes.
         of = weights_of(file) if own is None and not self.place.is_file() else None
+        if of is None and own is None:
+            say(f"{file}: it is unknown whether this is the threshold of {self.place}: --threshold SCORE gives another")
         if of is not None and of != self.weights():
             raise InputError(
                 f"{file}: is the threshold of another model than {self.place}: run `siamese evaluate` again, or give "

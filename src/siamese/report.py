@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from siamese import curves, pictures
+from siamese import curves, pictures, trained_on
 from siamese.dotted import flat
 from siamese.markup import Markup, element, join
 from siamese.measured import Measured, Range
@@ -48,6 +48,7 @@ def render(
     params: EvaluateParams,
     note: str | None,
     settings: Mapping[str, Any] | None,
+    unseen: bool,
 ) -> str:
     """The page as text. Equal arguments give equal text: it holds no date, no duration and no path.
 
@@ -56,6 +57,7 @@ def render(
         history: history.csv of training, or None.
         note: a sentence for the top of the page, or None.
         settings: the parameters of all steps; None: those of this step alone.
+        unseen: whether the model is known not to have seen the test images.
     """
     trained = curves.training(history) if history is not None and len(history) else []
     charts = element(
@@ -66,7 +68,8 @@ def render(
         "Evaluation report",
         element("h1", "How well the model tells identities apart"),
         element("div", note, class_="note", role="note") if note else "",
-        section("In short", _in_short(measured)),
+        "" if unseen else element("div", f"Take care: {trained_on.doubt()}.", class_="note", role="note"),
+        section("In short", _in_short(measured, unseen)),
         section("The decisions", _decisions(measured)),
         section("The curves", charts, *([] if trained else [small("No history of training was found beside it.")])),
         section("One-shot recognition", _one_shot(measured)),
@@ -76,7 +79,7 @@ def render(
             pictures.gallery(measured, images),
         ),
         section("All metrics", _all_metrics(measured)),
-        section("How this was measured", _method(measured, params, splits)),
+        section("How this was measured", _method(measured, params, splits, unseen)),
         section("Parameters", _parameters(settings or {"evaluate": params.model_dump()})),
     )
 
@@ -96,11 +99,12 @@ def figures(name: str, ends: Range | None) -> str:
     return "no interval" if ends is None else f"{figure(name, ends[0])} to {figure(name, ends[1])}"
 
 
-def _in_short(measured: Measured) -> Markup:
-    values, counts, unseen = measured.model.values, measured.counts["test"], "that training never saw"
-    whose = f"of {counts['identities']:,} identities {unseen}" if measured.by_identity else unseen
+def _in_short(measured: Measured, unseen: bool) -> Markup:
+    values, counts = measured.model.values, measured.counts["test"]
+    whose = f" of {counts['identities']:,} identities" if measured.by_identity else ""
+    whose += " that training never saw" if unseen else ""
     right = percent(values["accuracy"])
-    found = [f"Shown {counts['pairs']:,} pairs of images {whose}, the model judged {right} of them rightly."]
+    found = [f"Shown {counts['pairs']:,} pairs of images{whose}, the model judged {right} of them rightly."]
     if values["precision"] is None:
         found.append("It judged no pair the same, so how often that judgement is right (precision) has no value.")
     else:
@@ -236,7 +240,7 @@ def _all_metrics(measured: Measured) -> Markup:
     return join(element("p", text), table(["", "model", "raw pixels"], rows))
 
 
-def _method(measured: Measured, params: EvaluateParams, splits: str) -> Markup:
+def _method(measured: Measured, params: EvaluateParams, splits: str, unseen: bool) -> Markup:
     many = "identities" if measured.by_identity else "images"
     split = [f"Split by {'identity' if measured.by_identity else 'image, within each role'}, before pairs were drawn."]
     if not measured.by_identity:
@@ -259,6 +263,8 @@ def _method(measured: Measured, params: EvaluateParams, splits: str) -> Markup:
     use = (
         "Training used the training split; validation chose the threshold and, while training, the best epoch; the "
         "test split measures, and was used for nothing else."
+        if unseen
+        else "Validation chose the threshold; the test split measures. It is unknown what training used."
     )
     intervals = (
         f"Intervals: {params.bootstrap:,} bootstrap resamples of the {measured.units:,} {many} of the test pairs. A "

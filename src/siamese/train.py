@@ -90,6 +90,11 @@ def run(
         network = model.network
         data = read_data(catalog_file, pairs_file, images_for(network, images_folder), params)
         seen = _seen(catalog_file, first_weights)
+        if not seen.complete and replicas.chief:
+            say(
+                "model.initial_weights: it is unknown which images trained that model, so the figures of this one may "
+                "be too good, and `siamese promote` refuses it unless promote.allow_unknown_training_data is true"
+            )
         precision = backend.resolve_precision(params.precision)
         origin = Origin(
             {
@@ -308,14 +313,17 @@ def _seen(catalog_file: Path, first_weights: Path | None) -> TrainedOn:
         InputError: that one has seen what is to test this one.
     """
     catalog = read_table(catalog_file, ["image_id", "split"])
-    earlier = trained_on.read(first_weights.parent) if first_weights else None
-    known = earlier.among(catalog) if earlier else 0
+    seen = trained_on.of_catalog(catalog)
+    if first_weights is None:
+        return seen
+    earlier = trained_on.read(first_weights.parent)
+    known = earlier.among(catalog)
     if known:
         raise InputError(
             f"model.initial_weights: that model was trained on {known} images that test or validate by {catalog_file}, "
             "and no figure would be honest: give it that model's splits, or leave model.initial_weights empty"
         )
-    return trained_on.of_catalog(catalog).and_before(earlier)
+    return seen.and_before(earlier)
 
 
 def _measured(training: Training, data: Data, check: Callable[[], None]) -> dict[str, float] | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from siamese import bootstrap, one_shot, references, scores
+from siamese import bootstrap, one_shot, references, scores, trained_on
 from siamese.catalog import detect_layout
 from siamese.claims import Fusion, claim_scores
 from siamese.errors import InputError, reason_of
@@ -137,6 +138,8 @@ def run(
     verifier = found.load()
     names = pd.Index(pd.unique(pd.concat([table.probe, table.reference])))
     embedded = Embedded(names, embeddings(verifier, data_folder, names, max_pixels))
+    image_ids = (hashlib.sha256((data_folder / name).read_bytes()).hexdigest() for name in names)
+    trained_on.say_if_seen(trained_on.read(found.place), image_ids, trials_csv)
     cohort = None
     if cohort_file:
         training = read_table(existing(cohort_file, "siamese catalog"), ["path"], splits=["train"]).path

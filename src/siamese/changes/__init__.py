@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from siamese import figures, places
+from siamese import figures, places, trained_on
 from siamese.dotted import flat
 from siamese.errors import InputError
 from siamese.files import existing, whole_file
@@ -129,6 +129,8 @@ def warnings(before: State, after: State) -> list[str]:
     old = before.metrics
     if new.get("note"):
         found.append(f"the data is {new['note']}.")
+    if trained_on.is_doubtful(new):
+        found.append(f"{trained_on.doubt()}.")
     if old is None:
         found.append("there are no figures from before.")
     elif _tested(before) != _tested(after):
@@ -136,6 +138,8 @@ def warnings(before: State, after: State) -> list[str]:
             "the test pairs may not be those from before: where they aren't, the columns measure different things; "
             "the gate scores both models on the same pairs."
         )
+    elif after.data.get("hash") is None and not _is_sample(after):
+        found.append("DVC has no hash of the data: it is unknown whether the test pairs are those from before.")
     units = new.get("counts", {}).get("test", {}).get("identities")
     if units is not None and 1 < units < FEW_UNITS:
         found.append(f"only {units} identities were tested: all figures are coarse.")
@@ -243,8 +247,14 @@ def _undefined(metrics: Mapping[str, Any] | None) -> list[tuple[str, str]]:
 
 def _tested(state: State) -> tuple[Any, ...]:
     """What test pairs depend on."""
-    drawn_by = {key: value for key, value in state.params.items() if key.split(".")[0] in ("catalog", "pairs")}
+    sections = ("catalog", "pairs", "sample") if _is_sample(state) else ("catalog", "pairs")
+    drawn_by = {key: value for key, value in state.params.items() if key.split(".")[0] in sections}
     return (state.metrics or {}).get("counts", {}).get("test"), state.data, drawn_by
+
+
+def _is_sample(state: State) -> bool:
+    """Whether the data is the built-in sample, which its parameters make."""
+    return state.data.get("path") == str(places.SAMPLE)
 
 
 def _state(metrics: Mapping[str, Any] | None, params_text: str, read: Any) -> State:

@@ -13,6 +13,7 @@ from siamese.cli.options import AsJson, ParamsFile, Settings, answer, where
 from siamese.cli.steps import Images
 from siamese.cli.use import AnyModel
 from siamese.errors import ExitCode
+from siamese.progress import say
 from siamese.remote import place
 from siamese.staging import staged
 
@@ -80,4 +81,8 @@ def _origin(model: str, catalog_file: Path | None) -> tuple[str, pd.DataFrame]:
                 of_run = versions.artifact(version, registry.CATALOG, Path(scratch))
                 if of_run:
                     return model, question.read_catalog(of_run)
+            say(
+                f"{model}: its run has no catalog, so it is unknown what it was trained on: compared with the images "
+                f"of {places.CATALOG}; --catalog names another"
+            )
     return model, question.read_catalog(catalog_file or places.CATALOG)

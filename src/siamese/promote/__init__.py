@@ -13,13 +13,13 @@ import getpass
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from siamese import trained_on
+from siamese import references, trained_on
 from siamese.errors import InputError
 from siamese.files import existing
 from siamese.params import PromoteParams
@@ -30,9 +30,9 @@ from siamese.registry import CATALOG, CHALLENGER, CHAMPION, PREVIOUS, Registry, 
 from siamese.registry.lock import LEASE, Lock
 from siamese.remote import Place
 from siamese.tables import read_table
-from siamese.threshold import threshold_of
+from siamese.tracking.facts import RECORDED
 from siamese.tracking.server import shown, tracking_uri
-from siamese.trained_on import TrainedOn
+from siamese.trained_on import FILE, UNKNOWN, TrainedOn
 
 REPLACES = "siamese.replaces"
 PROMOTED, REFUSED, ROLLED_BACK = "siamese.promoted", "siamese.refused", "siamese.rolled_back"
@@ -221,16 +221,23 @@ def _entrant(registry: Registry, version: Version, models_folder: Path) -> Entra
     return Entrant(
         name=f"version {version.number}",
         load=partial(Verifier.load, place),
-        threshold=threshold_of(place / THRESHOLD.name, None),
-        seen=trained_on.read(place) or _seen(registry, version),
+        threshold=references.Found(place, place / THRESHOLD.name).threshold(None),
+        seen=trained_on.read(place) if (place / FILE).exists() else _seen(registry, version),
     )
 
 
-def _seen(registry: Registry, version: Version) -> TrainedOn | None:
-    """What a version has seen that was registered before models said so themselves."""
+def _seen(registry: Registry, version: Version) -> TrainedOn:
+    """What a version has seen that was registered before models said so themselves: what the catalog of its run says.
+
+    A run that was recorded after training has the catalog of that moment, which tells nothing; and what the model had
+    seen whose weights it began with is not in the catalog.
+    """
     with TemporaryDirectory() as folder:
         file = registry.artifact(version, CATALOG, Path(folder))
-        return None if file is None else trained_on.of_catalog(read_table(file, ["image_id", "split"]))
+        if file is None or RECORDED in version.tags:
+            return UNKNOWN
+        seen = trained_on.of_catalog(read_table(file, ["image_id", "split"]))
+    return replace(seen, complete=not registry.parameters(version).get("model.initial_weights"))
 
 
 def _keep_report(

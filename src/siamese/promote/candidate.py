@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from siamese import trained_on
+from siamese import references, trained_on
 from siamese.errors import InputError
 from siamese.params import PromoteParams
 from siamese.promote import ROLLED_BACK, score
@@ -18,7 +18,6 @@ from siamese.register import SAME, read
 from siamese.registry import CHALLENGER, CHAMPION, Registry, Version
 from siamese.remote import Place
 from siamese.tables import read_table
-from siamese.threshold import threshold_of
 
 
 def judge(
@@ -43,13 +42,13 @@ def judge(
     from siamese.verifier import Verifier
 
     catalog = read_table(catalog_file, ["image_id", "split"])
-    trained_on.require_unseen(model_folder, catalog, catalog_file)
+    seen = trained_on.require_unseen(model_folder, catalog, catalog_file)
     champion = registry.alias(CHAMPION)
     entrant = Entrant(
         name="the candidate",
         load=partial(Verifier.load, model_folder),
-        threshold=threshold_of(threshold_file, None),
-        seen=trained_on.read(model_folder) or trained_on.of_catalog(catalog),
+        threshold=references.Found(model_folder, threshold_file).threshold(None),
+        seen=seen,
     )
     files = (catalog_file, pairs_file, images_folder, models_folder)
     return champion, score(registry, entrant, champion, *files, params)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from siamese import gate, measured, scores
+from siamese import gate, measured, scores, trained_on
 from siamese.gate import Scored, Verdict
 from siamese.params import PromoteParams
 from siamese.promote import unseen
@@ -33,13 +33,13 @@ class Entrant:
         name: in reports, such as "version 3".
         load: gives the model, ready to compare images.
         threshold: its own.
-        seen: which images trained it or chose its epoch; None: not known.
+        seen: which images trained it or chose its epoch.
     """
 
     name: str
     load: Callable[[], Scorer]
     threshold: float
-    seen: TrainedOn | None
+    seen: TrainedOn
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,27 @@ def judge(
             params,
             NONE_COMMON,
         )
-    verdict = gate.judge(figures, comparison, params)
+    doubts = _doubts(challenger, champion)
+    verdict = gate.judge(figures, comparison, params, [f"{doubt}: {what_to_do}" for doubt, what_to_do in doubts])
+    notes += [doubt for doubt, _ in doubts if params.allow_unknown_training_data]
     counts = {"test": len(test), "challenger": int(own.sum())}
     thresholds = {"challenger": challenger.threshold}
     if champion:
         counts["compared"] = int(both.sum())
         thresholds["champion"] = champion.threshold
     return Result(verdict, counts, thresholds, tuple(notes))
+
+
+def _doubts(challenger: Entrant, champion: Entrant | None) -> list[tuple[str, str]]:
+    """Whose seen images are unknown: that its figures may be too good, and what to do."""
+    found = []
+    if not challenger.seen.complete:
+        what_to_do = f"train and register a model again, or {gate.ACCEPT_DOUBTS}"
+        found.append((trained_on.doubt(challenger.name), what_to_do))
+    if champion and not champion.seen.complete:
+        what_to_do = f"`siamese rollback` to a version of which it is known, or {gate.ACCEPT_DOUBTS}"
+        found.append((trained_on.doubt(f"{champion.name}, the champion,"), what_to_do))
+    return found
 
 
 def _scored(entrant: Entrant, images: Images, pairs: pd.DataFrame) -> Scored:
@@ -125,9 +139,6 @@ def _scored(entrant: Entrant, images: Images, pairs: pd.DataFrame) -> Scored:
 def _unseen(
     catalog: pd.DataFrame, test: pd.DataFrame, entrant: Entrant, by_identity: bool
 ) -> tuple[np.ndarray, list[str]]:
-    if entrant.seen is None:
-        note = f"{entrant.name} may have been trained on these test identities: nothing beside it or in its run tells"
-        return np.ones(len(test), bool), [note]
     units = unseen.seen_units(catalog, entrant.seen, by_identity)
     fresh = unseen.without(test, units, by_identity)
     if fresh.all():

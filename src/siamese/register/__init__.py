@@ -11,7 +11,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +98,10 @@ def run(
     """
     evaluated = read(model_folder, threshold_file, metrics_file)
     catalog = read_table(existing(catalog_file, "siamese catalog"), ["image_id", "split"])
-    trained_on.require_unseen(model_folder, catalog, catalog_file)
+    seen = trained_on.require_unseen(model_folder, catalog, catalog_file)
+    evaluated = replace(evaluated, metrics={**evaluated.metrics, **seen.in_metrics()})  # for the card
+    if not seen.complete:
+        say(f"{model_folder}: {trained_on.doubt()}")
     registry = Registry(params.registry.name)
     known = _registered(registry, evaluated.digest)
     if known:
@@ -147,8 +150,10 @@ def read(model_folder: Path, threshold_file: Path, metrics_file: Path) -> Evalua
 
 
 def _require_its_run(run_file: Path, evaluated: Evaluated) -> None:
-    weights = weights_of(run_file)
-    if weights not in (None, evaluated.threshold["weights"]):
+    weights = weights_of(existing(run_file, "siamese train"))
+    if weights is None:
+        say(f"{run_file}: it is unknown whether this is the training of {evaluated.model_folder}: --run names another")
+    elif weights != evaluated.threshold["weights"]:
         raise InputError(
             f"{run_file} is of another training than the model in {evaluated.model_folder}: name that model's with "
             "--run, or run `siamese train` again"

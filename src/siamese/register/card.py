@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from siamese import trained_on
 from siamese.splits import HASH, SPLITS
+from siamese.tracking.facts import RECORDED
 
 Values = Mapping[str, Any]
 
@@ -59,8 +61,12 @@ def render(
 
 def _summary(metrics: Values) -> Iterator[str]:
     yield "A Siamese network: tells whether two images show the same identity, by a score from 0 to 1 and a threshold."
-    yield "On test pairs, whose images training never saw:"
+    doubtful = trained_on.is_doubtful(metrics)
+    yield "On test pairs:" if doubtful else "On test pairs, whose images training never saw:"
     yield f"{_in_words(metrics, 'eer')}, {_in_words(metrics, 'precision')}."
+    if doubtful:
+        yield ""
+        yield f"**Take care: {trained_on.doubt()}.**"
     if metrics.get("note"):
         yield ""
         yield f"**Its data is not real: {metrics['note']}. The figures below say nothing about real images.**"
@@ -167,6 +173,8 @@ def _lineage(tags: Mapping[str, str], run_id: str) -> Iterator[str]:
     yield f"- git commit: {_tag(tags, 'siamese.git.commit')}"
     if tags.get("siamese.git.dirty") == "true":
         yield "- **the code had changes that were not committed**"
+    if RECORDED in tags:
+        yield "- **recorded after training: code, data and parameters are those of that moment**"
     yield f"- siamese {_tag(tags, 'siamese.version')}"
     yield ""
     yield "`siamese lineage MODEL` prints the commands that make it again."

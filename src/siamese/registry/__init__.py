@@ -187,6 +187,18 @@ class Registry:
                 return None
             return Path(self.client.download_artifacts(version.run_id, path, str(below))) if path in there else None
 
+    def parameters(self, version: Version) -> dict[str, str]:
+        """Every parameter of the version's run by its dotted key; empty if the run was deleted."""
+        from mlflow.exceptions import MlflowException
+
+        with reached():
+            try:
+                return dict(self.client.get_run(version.run_id).data.params)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return {}
+
     def log_text(self, version: Version, text: str, path: str) -> None:
         """Adds a file of this text to the artifacts of the version's run."""
         with reached():

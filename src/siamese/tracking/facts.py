@@ -22,6 +22,7 @@ from siamese.tracking.server import shown
 
 LOCK = Path("dvc.lock")
 CATALOG_DIGEST = "catalog:"  # marks a digest of the catalog, where DVC doesn't know the data
+RECORDED = "siamese.recorded"  # tag of a run that was made when training was over
 
 IMAGE_COMMIT = "SIAMESE_COMMIT"  # set in the images: the commit they were built from
 UNKNOWN, DIRTY = "unknown", "-dirty"  # as `make images` writes them

@@ -99,7 +99,7 @@ def record_afterwards(kept: Journal, history_file: Path, catalog_file: Path, par
     existing(history_file, "siamese train")
     ended = int(history_file.stat().st_mtime * 1000)
     params = params_used(params, [history_file, catalog_file])
-    known = facts.tags(params.data.path, catalog_file) | {"siamese.recorded": "after training"}
+    known = facts.tags(params.data.path, catalog_file) | {facts.RECORDED: "after training"}
     record.add_beginning(kept, params, known, key=None, time=ended)
     record.add_files(kept, params, catalog_file)
     rows = pd.read_csv(history_file).to_dict("records")
