@@ -126,6 +126,11 @@ def test_changed_data_is_named_by_its_hash_and_the_reader_told_that_columns_may_
     ("change", "told"),
     [
         ({"note": "drawn, a stand-in for real data"}, "the data is drawn, a stand-in for real data."),
+        (
+            {"trained_on": "unknown"},
+            "it is unknown whether this model was trained on the images that measure it, "
+            "so its figures may be too good.",
+        ),
         ({"counts": {"test": {"identities": 9}}}, "only 9 identities were tested: all figures are coarse."),
         (
             {"eer_below_raw_pixels": {"low": -0.01, "value": 0.1}},
@@ -136,6 +141,17 @@ def test_changed_data_is_named_by_its_hash_and_the_reader_told_that_columns_may_
 def test_what_makes_figures_doubtful_is_said(change: dict[str, Any], told: str) -> None:
     assert told not in changes.warnings(State(METRICS, PARAMS, DATA), State(METRICS, PARAMS, DATA))
     assert told in changes.warnings(State(METRICS, PARAMS, DATA), State(METRICS | change, PARAMS, DATA))
+
+
+def test_data_of_which_no_hash_is_known_may_be_other_data() -> None:
+    """But for the built-in sample, which its parameters make."""
+    told = "DVC has no hash of the data: it is unknown whether the test pairs are those from before."
+    faces, sample = ({"path": path, "hash": None} for path in ("data/faces", "data/sample"))
+    assert told in changes.warnings(State(METRICS, PARAMS, faces), State(METRICS, PARAMS, faces))
+    assert changes.warnings(State(METRICS, PARAMS, sample), State(METRICS, PARAMS, sample)) == []
+    drawn = PARAMS | {"sample.seed": 1}
+    (other,) = changes.warnings(State(METRICS, PARAMS, sample), State(METRICS, drawn, sample))
+    assert other.startswith("the test pairs may not be those from before")
 
 
 def test_a_value_cannot_break_out_of_its_cell() -> None:

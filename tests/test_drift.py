@@ -323,3 +323,8 @@ def test_a_model_of_the_registry_is_compared_by_its_own_catalog(
         others, "--model", "models:/siamese@champion", "--catalog", "artifacts/catalog.parquet", "--json"
     )
     assert json.loads(said)["units"]["reference"] == 12
+
+    upload(model).version("siamese", "champion")  # its run has no catalog
+    code, said, err = run(others, "--model", "models:/siamese@champion", "--json")
+    assert json.loads(said)["units"]["reference"] == 12
+    assert err.startswith("models:/siamese/2: its run has no catalog, so it is unknown what it was trained on: ")

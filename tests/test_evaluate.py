@@ -21,7 +21,7 @@ from small_evaluation import (
     write,
 )
 
-from siamese import calibrate, evaluate, measured, plots
+from siamese import calibrate, evaluate, measured, params, plots, readings, trained_on
 from siamese.errors import InputError
 from siamese.measured import measure_model
 from siamese.metrics import METRICS, same
@@ -68,6 +68,24 @@ def test_metrics_json_holds_plain_numbers_by_name(tmp_path, monkeypatch) -> None
     assert found["baseline_raw_pixels"].keys() == {"eer", "auc", "accuracy", "precision"}
     assert found["seeds"] == {"evaluate": 0}
     assert found["undefined"].keys() == {"tar_at_far_0.01", "tar_at_far_0.001", "20_way"}
+
+
+def test_a_model_without_a_list_of_what_it_has_seen_is_measured_and_that_is_said(tmp_path, monkeypatch, capsys) -> None:
+    """The same figures; metrics.json differs by one entry, and so does the report by a note."""
+    files = run(tmp_path, Means(), monkeypatch)
+    known, report = metrics_of(files), (tmp_path / "report.html").read_text()
+    assert "unknown" not in capsys.readouterr().err and "trained_on" not in known
+    (tmp_path / "model" / trained_on.FILE).unlink()
+    evaluate.run(**files.arguments(), params=PARAMS, note=None)
+    doubt = "it is unknown whether this model was trained on the images that measure it, so its figures may be too good"
+    assert f"{tmp_path / 'model'}: {doubt}" in capsys.readouterr().err.splitlines()
+    assert metrics_of(files) == known | {"trained_on": "unknown"}
+    assert f"Take care: {doubt}." in (tmp_path / "report.html").read_text() and doubt not in report
+    limits = params.load(params.packaged_file(), ["promote.min_precision=0", "promote.max_eer=1"]).promote
+    (reason,) = readings.reasons_against(tmp_path / "metrics.json", limits)
+    assert reason == f"{doubt}: accept that with -S promote.allow_unknown_training_data=true"
+    allowed = limits.model_copy(update={"allow_unknown_training_data": True})
+    assert readings.reasons_against(tmp_path / "metrics.json", allowed) == []
 
 
 def test_counts_are_those_of_catalog_and_pairs(tmp_path, monkeypatch) -> None:

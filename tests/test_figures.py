@@ -34,6 +34,13 @@ def test_what_must_be_known_of_the_data_is_said() -> None:
     assert figures.to_text(METRICS | {"note": "a stand-in"}).splitlines()[-1] == "data: a stand-in"
 
 
+def test_what_must_be_known_of_the_model_is_said() -> None:
+    assert figures.to_text(METRICS | {"trained_on": "unknown"}).splitlines()[-1] == (
+        "model: it is unknown whether this model was trained on the images that measure it, "
+        "so its figures may be too good"
+    )
+
+
 def test_what_is_no_evaluation_is_told(tmp_path) -> None:
     with pytest.raises(InputError, match="run `siamese evaluate` first"):
         figures.read(tmp_path / "metrics.json")

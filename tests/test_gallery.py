@@ -234,7 +234,7 @@ def test_what_is_no_gallery_is_told_in_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(refused.value)
 
 
-def test_a_damaged_gallery_names_nobody(tmp_path: Path) -> None:
+def test_a_damaged_gallery_names_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One flipped bit of an embedding would name another person; a number that is none compares with nothing."""
     file = tmp_path / "people.parquet"
     galleries.change(file, lambda _: enrolled(*FEW))
@@ -254,7 +254,10 @@ def test_a_damaged_gallery_names_nobody(tmp_path: Path) -> None:
             galleries.read(file)
         unguarded = {note: text for note, text in notes.items() if note != b"siamese.checksum"}  # as they were before
     pa.parquet.write_table(table.replace_schema_metadata(unguarded), file)
+    assert "without a checksum" not in capsys.readouterr().err
     assert galleries.read(file).identities == enrolled(*FEW).identities
+    said = f"{file}: an older version wrote it, without a checksum of its model: `siamese enroll` adds one\n"
+    assert capsys.readouterr().err == said
     file.write_bytes(sound)
     numbers = pa.array(np.array([0, 1, np.nan, 10], np.float32))
     tampered(file, embedding=pa.FixedSizeListArray.from_arrays(numbers, 1))

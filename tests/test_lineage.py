@@ -89,6 +89,7 @@ def test_without_a_remote_the_commands_begin_in_a_clone() -> None:
         ({"data_hash": "catalog:0123"}, {"a": "1"}, "DVC did not know data/faces: put the same images there yourself"),
         ({"data_hash": None}, {"a": "1"}, "DVC did not know data/faces: put the same images there yourself"),
         ({}, {}, "its run is gone: the parameters are not known"),
+        ({"recorded": "after training"}, {"a": "1"}, "its run was recorded after training: code, data and parameters"),
     ],
 )
 def test_what_stands_against_making_it_again_is_said(changed: dict, parameters: dict, said: str) -> None:

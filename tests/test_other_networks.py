@@ -343,6 +343,16 @@ def test_a_model_is_not_measured_on_what_it_was_trained_on(place: Path, tmp_path
         tuned = refused("train", **seed, **{"model.initial_weights": "artifacts/model"})
         assert re.search(r"model\.initial_weights: that model was trained on \d+ images that test or validate", tuned)
         assert Path("metrics.json").read_bytes() == old
+        doubt = "it is unknown whether this model was trained on the images that measure it, so its figures may be too"
+        elsewhere = ["--metrics", "other.json", "--report", "other.html", "--plots", "others"]
+        elsewhere += ["--threshold-file", "other-threshold.json", "--model", "unlisted"]
+        assert not command("evaluate", *elsewhere, **seed)
+        assert f"unlisted: {doubt}" in capsys.readouterr().err
+        assert json.loads(Path("other.json").read_text())["trained_on"] == "unknown"
+        assert not command("calibrate", "--model", "unlisted", **seed)
+        assert f"artifacts/pairs.parquet: {doubt}" in capsys.readouterr().err
+        assert not command("report", "unlisted", "--threshold", "0.5", "-o", "unlisted.html", **seed)
+        assert doubt in Path("unlisted.html").read_text()
         capsys.readouterr()
         assert not command("calibrate", "--split", "all", **seed) and not command("report", "-o", "page.html", **seed)
         assert re.search(r"pairs\.parquet: \d+ of its images trained the model", capsys.readouterr().err)
@@ -362,6 +372,22 @@ def test_a_model_trained_on_has_seen_what_the_one_before_had(place: Path) -> Non
     assert seen.among(catalog.assign(split="validation")) == len(seen.train)
     other = trained_on.of_catalog(pd.DataFrame({"image_id": ["x"], "split": ["train"]}))
     assert len(other.and_before(seen).train) == len(seen.train) + 1
+
+
+def test_a_model_that_began_with_one_of_unknown_origin_says_so(place: Path, tmp_path: Path, capsys) -> None:
+    """As with a file that the original's interface saved."""
+    shutil.copytree(place, tmp_path / "here")
+    with working_folder(tmp_path / "here"):
+        shutil.copy("artifacts/model/siamese.keras", "saved.keras")
+        more = {"model.initial_weights": "saved.keras", "train.epochs": 1}
+        assert not command("train", **more)
+        said = "model.initial_weights: it is unknown which images trained that model"
+        assert any(line.startswith(said) for line in capsys.readouterr().err.splitlines())
+        seen = trained_on.read(Path("artifacts/model"))
+        catalog = pd.read_parquet("artifacts/catalog.parquet")
+        assert not seen.complete and len(seen.train) == (catalog.split == "train").sum()
+        assert not command("evaluate")
+        assert json.loads(Path("metrics.json").read_text())["trained_on"] == "unknown"
 
 
 def test_another_model_s_threshold_or_run_is_not_taken(place: Path, tmp_path: Path, capsys) -> None:

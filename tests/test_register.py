@@ -180,11 +180,14 @@ def test_a_challenger_that_was_decided_about_is_not_made_one_again(registered: P
 
 
 def test_another_threshold_is_another_version_of_the_same_run(make: Make, capsys) -> None:
-    """And the data folder is elsewhere: one line says that its report is missing."""
+    """And the data folder is elsewhere, and run.json of an older version: a line each says what is unknown for it."""
     project = make("second")
     (project.folder / "data").unlink()
     assert project.register() == 0
-    assert "no data report: data/sample is not here\n" in capsys.readouterr().err
+    said = capsys.readouterr().err.splitlines()
+    assert "no data report: data/sample is not here" in said
+    its_run = "it is unknown whether this is the training of artifacts/model: --run names another"
+    assert f"artifacts/run.json: {its_run}" in said
     for file, changed in ((places.THRESHOLD, ["threshold"]), (places.METRICS, ["threshold"])):
         content = project.json(file) | dict.fromkeys(changed, 0.75)
         (project.folder / file).unlink()
@@ -368,6 +371,19 @@ class TestWhatDoesNotBelongTogether:
         (project.folder / path).unlink()
         assert re.match(rf"siamese: {path}\b.*: run `siamese (train|evaluate)` first", self.refused(project, capsys))
 
+    def test_a_model_without_a_list_of_what_it_has_seen(self, project: Project, workspace: Path, capsys) -> None:
+        """Said before the server, which is away, is asked."""
+        model = project.folder / places.MODEL
+        model.unlink()
+        model.mkdir()
+        (model / "servable").symlink_to(workspace / places.MODEL / "servable")
+        capsys.readouterr()
+        assert project.register() == 2
+        assert capsys.readouterr().err.splitlines()[0] == (
+            "artifacts/model: it is unknown whether this model was trained on the images that measure it, so its "
+            "figures may be too good"
+        )
+
     def test_a_server_that_is_away(self, project: Project, capsys) -> None:
         assert self.refused(project, capsys).startswith("siamese: tracking server http://127.0.0.1:9 can't be used")
 
@@ -442,6 +458,16 @@ class TestCard:
         plain, warned = self.card(), self.card(self.METRICS | {"note": "drawn"}, **{"siamese.git.dirty": "true"})
         for warning in ("**Its data is not real: drawn.", "**the code had changes that were not committed**"):
             assert warning in warned and warning not in plain
+
+    def test_claims_unseen_test_images_only_where_they_are_known_to_be(self) -> None:
+        known, unknown = self.card(), self.card(self.METRICS | {"trained_on": "unknown"})
+        doubt = "**Take care: it is unknown whether this model was trained on the images that measure it, so"
+        assert doubt in unknown and "training never saw" not in unknown
+        assert doubt not in known and "whose images training never saw" in known
+
+    def test_says_that_a_run_was_recorded_after_training(self) -> None:
+        told = "- **recorded after training: code, data and parameters are those of that moment**"
+        assert told in self.card(**{"siamese.recorded": "after training"}) and told not in self.card()
 
     def test_enough_identities_are_not_called_few(self) -> None:
         counts = {split: found | {"identities": 50} for split, found in self.METRICS["counts"].items()}

@@ -25,8 +25,8 @@ MEASURED, WORLD = measured()
 TRAINED = pd.read_csv(io.StringIO(HISTORY))
 
 
-def rendered(result=MEASURED, images=WORLD, history=TRAINED, note=None, settings=None) -> str:
-    return report.render(result, images, history, PARAMS, note, settings)
+def rendered(result=MEASURED, images=WORLD, history=TRAINED, note=None, settings=None, unseen=True) -> str:
+    return report.render(result, images, history, PARAMS, note, settings, unseen)
 
 
 def test_it_needs_nothing_but_itself() -> None:
@@ -149,6 +149,14 @@ class TestPictures:
         assert "None: no pair of different identities was judged the same." in text
         assert "None: every pair of the same identity was judged the same." in text
         assert "if one identity in 2 caused mistakes, 6 identities would still show none" in text
+
+
+def test_a_model_that_may_have_seen_the_test_images_is_not_said_never_to_have() -> None:
+    doubt = "it is unknown whether this model was trained on the images that measure it"
+    claims = ("that training never saw", "was used for nothing else")
+    known, unknown = Page(rendered()).text, Page(rendered(unseen=False)).text
+    assert doubt in unknown and not any(claim in unknown for claim in claims)
+    assert doubt not in known and all(claim in known for claim in claims)
 
 
 def test_a_model_that_never_says_same_is_reported() -> None:

@@ -303,6 +303,29 @@ def test_the_command_measures_what_the_pairs_step_measured(
     assert logged.figures.tolist() == [f"eer of different {measured['eer']:.4f}"] * 2
 
 
+def test_images_that_trained_the_model_or_may_have_are_said(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of the four trained it; of a model without a list of them nobody knows."""
+    catalog = pd.read_parquet(workspace / "artifacts/catalog.parquet")
+    seen, new = (catalog.path[catalog.split == split].tolist() for split in ("train", "test"))
+    listed = written(tmp_path, [HEAD, (new[0], new[1], 1), (new[2], seen[0], 0)])
+    (tmp_path / "model").mkdir()
+    for name in ("model/servable", "threshold.json"):
+        (tmp_path / "model" / Path(name).name).symlink_to(workspace / "artifacts" / name)
+
+    def said(*options: str) -> list[str]:
+        with working_folder(workspace):
+            assert cli.run(["trials", str(listed), *options]) == 0
+        return [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"{listed}: ")]
+
+    assert said() == [f"{listed}: 1 of its images trained the model, which tells them apart better than new ones"]
+    assert said("--model", str(tmp_path / "model")) == [
+        f"{listed}: it is unknown whether this model was trained on the images that measure it, so its figures may be "
+        "too good"
+    ]
+
+
 def test_the_command_holds_images_against_those_of_training(
     workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
