@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from siamese import params
+from siamese import cli, params
 from siamese.errors import InputError
 
 
@@ -80,14 +80,31 @@ def test_a_key_of_another_section_is_found() -> None:
         ("preprocess.runner_options={a: {b: 1}}", "must be a text, a number"),
         ("preprocess.standardise=1", "must be true or false"),
         ("train=3", "train = 3 is not allowed: must be a section"),
-        ("data.path=", "data.path = None is not allowed: must be a text"),
-        ("train.epochs", "write -S key=value"),
+        (
+            "data.path=",
+            "-S data.path=: the value is missing; write -S data.path=VALUE, an empty text as -S 'data.path=\"\"'",
+        ),
+        ("train.epochs", "write -S key=value in one word, for example -S train.epochs=3"),
+        ("train.epochs: 3", "write -S key=value in one word"),
+        ("'train.epochs=3'", "the key begins with a quotation mark; write -S key=value without it"),
+        ("“train.epochs”=3", "the key begins with a quotation mark"),
+        ("\u200btrain.epochs=3", r"unknown key '\u200btrain'"),
+        ("trаin.epochs=3", r"unknown key 'tr\u0430in' (value {'epochs': 3}); nearest known key: train;"),  # Cyrillic а
+        ("TRAIN.epochs=3", "unknown key TRAIN (value {'epochs': 3}); nearest known key: train;"),
         ("train.epochs=[", "the value is not YAML"),
         ("train.epochs.x=1", "unknown key train.epochs.x"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_told_in_one_line(setting: str, expected: str) -> None:
     assert expected in refusal(setting)
+
+
+@pytest.mark.parametrize(
+    "setting", ["train.epochs = 3", "train.epochs=\u00a03", " train.epochs\u3000＝\t3 ", "train.epochs =3"]
+)
+def test_spaces_around_the_equals_sign_do_not_count(setting: str) -> None:
+    assert params.load(params.packaged_file(), [setting]).train.epochs == 3
+    assert params.load(params.packaged_file(), ["data.path=a＝b=c"]).data.path == "a＝b=c"
 
 
 def test_settings_are_yaml_so_that_numbers_are_numbers() -> None:
@@ -113,8 +130,10 @@ def test_the_file_in_the_working_folder_wins_over_the_packaged_one(tmp_path, mon
     packaged = params.load()
     assert "packaged" in capsys.readouterr().err
     Path("params.yaml").touch()  # as the shell does for `siamese params > params.yaml`
-    assert params.load() == packaged
-    capsys.readouterr()
+    assert params.load(may_be_empty=True) == packaged
+    assert "params.yaml is empty: using the packaged one" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"params\.yaml: is empty; start from the output of `siamese params`"):
+        params.load()
     Path("params.yaml").write_text(params.to_yaml(packaged).replace("epochs: 50", "epochs: 7"))
     assert params.load().train.epochs == 7
     assert capsys.readouterr().err == ""
@@ -128,12 +147,41 @@ def test_effective_parameters_read_back_to_the_same(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [("train: [", "is not YAML"), ("", "holds no sections"), ("- 1", "holds no sections"), ("train: {}", "is missing")],
+    [
+        (b"train: [", "is not YAML"),
+        (b"train: {}", "data is missing"),
+        *[
+            (content, "is empty; start from")
+            for content in (b"", b" \n", b"# nothing\n", b"null\n", b"---\n", b"\xef\xbb\xbf")
+        ],
+        (b"- 1", "contains [1] and no sections; start from"),
+        (b"<html>", "contains '<html>' and no sections"),
+        (b"data:\n  path: a\n  path: b\n", 'line 3: found duplicate key "path" with value "b" (original value: "a")'),
+        (b"data:\n\tpath: a\n", r"line 2: found character '\t' that cannot start any token"),
+        (b"data:\n  path: J\xfcrgen\n", "line 2 is not UTF-8 text; save the file as UTF-8"),
+        ("data:\n".encode("utf-16"), "line 1 is not UTF-8 text; save the file as UTF-8"),
+        ("data:\n".encode("utf-16-le"), "contains zero bytes, as UTF-16 and damaged files do"),
+        (b"data:\n  path\xc2\xa0: a\n", r"unknown key 'data.path\xa0' (value 'a'); nearest known key: data.path;"),
+    ],
 )
-def test_an_unusable_file_is_told_in_one_line(tmp_path, content: str, expected: str) -> None:
-    (tmp_path / "params.yaml").write_text(content)
-    with pytest.raises(InputError, match=expected):
+def test_an_unusable_file_is_told_in_one_line(tmp_path, content: bytes, expected: str) -> None:
+    (tmp_path / "params.yaml").write_bytes(content)
+    with pytest.raises(InputError) as refused:
         params.load(tmp_path / "params.yaml")
+    assert expected in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("ends", [b"\r\n", b"\r"])
+def test_a_byte_order_mark_and_other_line_ends_are_accepted(tmp_path, ends: bytes) -> None:
+    written = params.packaged_file().read_bytes()
+    (tmp_path / "params.yaml").write_bytes(b"\xef\xbb\xbf" + written.replace(b"\n", ends))
+    assert params.load(tmp_path / "params.yaml") == params.load(params.packaged_file())
+
+
+@pytest.mark.parametrize("words", [["train.epochs", "=", "3"], ["train.epochs:", "3"], ["train.epochs", "3"]])
+def test_a_setting_of_several_words_is_named_on_the_command_line(words: list[str], capsys) -> None:
+    assert cli.run(["params", "-S", *words]) == 2
+    assert f"siamese: -S {words[0]}: write -S key=value in one word, for example" in capsys.readouterr().err
 
 
 def test_a_section_from_a_plain_dict_is_validated_as_a_component_gets_it() -> None:

@@ -254,23 +254,25 @@ def parse_threshold(rule: str | float) -> tuple[Literal["eer", "far", "fixed"], 
     return kind, number
 
 
-def load(file: Path | None = None, settings: Iterable[str] = ()) -> Params:
+def load(file: Path | None = None, settings: Iterable[str] = (), *, may_be_empty: bool = False) -> Params:
     """The effective parameters.
 
     Args:
         file: a params.yaml; None: the one in the working folder, else the packaged one.
         settings: single values, each `key=value` with a dotted key and a YAML value.
+        may_be_empty: use the packaged one for an empty file, which the shell makes for `siamese params > params.yaml`.
 
     Raises:
         InputError: a file that can't be read, an unknown key or a value that isn't allowed, in one line.
     """
     source = file or Path("params.yaml")
-    if file is None and not (source.exists() and (source.is_dir() or source.read_bytes().strip())):
-        # Empty, too: `siamese params > params.yaml` has the shell make it before this reads it.
+    is_empty = may_be_empty and source.is_file() and not source.stat().st_size
+    if file is None and (is_empty or not source.exists()):
         from siamese.progress import say
 
+        missing = "params.yaml is empty" if is_empty else "no params.yaml here"
         source = packaged_file()
-        say("no params.yaml here: using the packaged one (`siamese params > params.yaml` makes your own)")
+        say(f"{missing}: using the packaged one (`siamese params > params.yaml` makes your own)")
     values = _read(source)
     for setting in settings:
         _set(values, setting)
@@ -350,37 +352,64 @@ def _validated(values: Mapping[str, Any], source: str) -> Params:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        values = _parse(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{file}: can't be read ({error.strerror}): name an existing file with --params") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{file}: line {line} is not UTF-8 text; save the file as UTF-8") from None
+    if "\0" in text:
+        raise InputError(f"{file}: contains zero bytes, as UTF-16 and damaged files do; save the file as UTF-8 text")
+    try:
+        values = _parse(text)
     except ValueError as error:
-        raise InputError(f"{file}: is not YAML ({_flat(error)}): mend that line") from None
+        raise InputError(f"{file}: is not YAML ({error}): mend that line or the one before it") from None
     if not isinstance(values, dict):
-        raise InputError(f"{file}: holds no sections: start from `siamese params > {file.name}` in an empty folder")
+        problem = "is empty" if values is None else f"contains {_short(values)} and no sections"
+        raise InputError(f"{file}: {problem}; start from the output of `siamese params` in an empty folder")
     return values
 
 
 def _parse(text: str) -> Any:
     # YAML 1.2: 1e-4 is a number and `no` a string; PyYAML's 1.1 says the opposite of both.
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
         return YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f"line {mark.line + 1}: " if mark and text.strip().count("\n") else ""
+        raise ValueError(f"{line}{_flat(error.problem)}") from None
     except YAMLError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(_flat(error)) from None
     except RecursionError:
         raise ValueError("too deeply nested") from None
 
 
+def key_and_text(setting: str) -> tuple[str, str]:
+    """The dotted key and the value's text of `key=value`; spaces around `=` don't count, no-break spaces included.
+
+    Raises:
+        InputError: the text isn't written like this, or its value is missing.
+    """
+    key, *value = (part.strip() for part in re.split("[=＝]", setting, maxsplit=1))
+    if not key or not value:
+        raise InputError(f"-S {setting}: write -S key=value in one word, for example -S train.epochs=3")
+    [text] = value
+    if not text:
+        raise InputError(f"-S {setting}: the value is missing; write -S {key}=VALUE, an empty text as -S '{key}=\"\"'")
+    if key[0] in "'\"“”‘’":
+        raise InputError(f"-S {setting}: the key begins with a quotation mark; write -S key=value without it")
+    return key, text
+
+
 def _set(values: dict[str, Any], setting: str) -> None:
-    key, equals, text = setting.partition("=")
-    if not equals or not key:
-        raise InputError(f"-S {setting}: write -S key=value, for example -S train.epochs=3")
+    key, text = key_and_text(setting)
     try:
         value = _parse(text)
     except ValueError as error:
-        raise InputError(f"-S {setting}: the value is not YAML ({_flat(error)})") from None
+        raise InputError(f"-S {setting}: the value is not YAML ({error})") from None
     *parents, last = key.split(".")
     inner: Any = values
     for parent in parents:
@@ -432,9 +461,11 @@ def _unknown_key(key: str, value: Any, source: str) -> str:
     known = known_keys()
     siblings = [one.rpartition(".")[2] for one in known if one.rpartition(".")[0] == parent]
     same_name = [one for one in known if one.rpartition(".")[2] == name]
-    nearest = (same_name or difflib.get_close_matches(key, known, n=1, cutoff=0) or known)[0]
+    nearest = (same_name or difflib.get_close_matches(key.lower(), known, n=1, cutoff=0) or known)[0]
     where = f"in {parent}" if parent and siblings else "at the top"
     allowed = ", ".join(siblings or [one for one in known if "." not in one])
+    if not (key.isascii() and key.isprintable() and key == key.strip()):
+        key = ascii(key)  # an invisible space, or a letter that looks like another one
     return (
         f"{source}: unknown key {key} (value {_short(value)}); nearest known key: {nearest}; allowed {where}: {allowed}"
     )

@@ -33,12 +33,27 @@ def _local(text: str | Path) -> Path:
     return Path(text)
 
 
+def _refuse_other_forms(settings: list[str] | None) -> list[str] | None:
+    """Raise InputError for `-S train.epochs = 3`, three words, before Typer complains of the last two."""
+    from siamese.params import key_and_text
+
+    for setting in settings or []:
+        key_and_text(setting)
+    return settings
+
+
 ParamsFile = Annotated[
     Path | None, here("--params", help="Read parameters from this file.", show_default="params.yaml")
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("-S", "--set", metavar="KEY=VALUE", help="Set one parameter: -S train.epochs=3; may be repeated."),
+    typer.Option(
+        "-S",
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set one parameter: -S train.epochs=3; may be repeated.",
+        callback=_refuse_other_forms,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 

@@ -119,5 +119,5 @@ def params(params_file: ParamsFile = None, settings: Settings = None, as_json: A
     """Print the effective parameters, validated."""
     from siamese.params import load, to_yaml
 
-    values = load(params_file, settings or [])
+    values = load(params_file, settings or [], may_be_empty=True)
     answer(values.model_dump(), to_yaml(values).rstrip("\n"), as_json)
