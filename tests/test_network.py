@@ -6,6 +6,7 @@ import sys
 import by_formula
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from siamese import backend, summary
 
@@ -139,15 +140,22 @@ def test_the_same_seed_gives_the_same_weights(model) -> None:
     assert not np.array_equal(kernels[0], kernels[2])
 
 
-def test_a_fresh_process_loads_the_saved_network_with_nothing_passed(tmp_path, model) -> None:
-    model.save(tmp_path / "siamese.keras")
+def test_keras_alone_loads_the_saved_network_and_finds_the_same_layers(tmp_path, model) -> None:
+    """The program is the one in docs/networks.md."""
+    section = (ROOT / "docs/networks.md").read_text().partition("## Open a model in Keras")[2]
+    (tmp_path / "artifacts/model").mkdir(parents=True)
+    network.save(model, tmp_path / "artifacts/model/siamese.keras")
     images = np.random.default_rng(5).random((2, 100, 100, 3), np.float32)
     np.save(tmp_path / "images.npy", images)
-    program = (
-        "import sys, keras, numpy as np, siamese.network\n"
-        "model = keras.saving.load_model(sys.argv[1] + '/siamese.keras')\n"
-        "images = np.load(sys.argv[1] + '/images.npy')\n"
-        "print(repr(float(model([images[:1], images[1:]])[0, 0])))"
+    program = section.partition("```python\n")[2].partition("```")[0] + (
+        "import sys, numpy as np\n"
+        "images = np.load('images.npy')\n"
+        "print(*[layer.name for layer in model.layers], model.count_params(), 'siamese' in sys.modules)\n"
+        "print(float(model([images[:1], images[1:]])[0, 0]))\n"
+        "print(float(head(distance([embedding(images[:1]), embedding(images[1:])]))[0, 0]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert float(done.stdout) == pytest.approx(float(model([images[:1], images[1:]])[0, 0]), rel=1e-6)
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    layers, *scores = done.stdout.splitlines()
+    assert layers == "anchor other embedding l1_distance dense_1 38964545 False"
+    expected = float(model([images[:1], images[1:]])[0, 0])
+    assert [float(score) for score in scores] == pytest.approx([expected, expected], rel=1e-6)

@@ -45,8 +45,6 @@ def weights_of(model_folder: Path) -> list[np.ndarray]:
     backend.tensorflow()
     import keras
 
-    import siamese.network  # noqa: F401  registers the distance layer
-
     return keras.saving.load_model(model_folder / "siamese.keras").get_weights()
 
 

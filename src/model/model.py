@@ -123,10 +123,12 @@ class Model:
         name = filename.removesuffix(".keras")
         if name in ("", ".", "..") or Path(name).name != name:
             raise InputError(f"save_compiled_model: {filename!r} is no plain file name: give one such as 'trained'")
+        from siamese import network
+
         file = TRAINED / f"{name}.keras"
         with whole_file(file) as beside, TemporaryDirectory(dir=file.parent, prefix=".") as scratch:
             saved = Path(scratch) / file.name  # Keras wants the suffix
-            self.compiled_model.save(saved)
+            network.save(self.compiled_model, saved)
             saved.replace(beside)
         return file
 

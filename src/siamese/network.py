@@ -6,13 +6,15 @@ Koch, Zemel and Salakhutdinov 2015 (Siamese neural networks for one-shot image r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 from keras import layers, ops
 
 from siamese import embeddings
+from siamese.normalisation import FusedBatchNormalization
 from siamese.shapes import SIZES
 
 
@@ -55,11 +57,8 @@ def twins(embed: keras.Model, kernel: Any = "glorot_uniform") -> keras.Model:
         embed: images to embeddings.
         kernel: initializer of the last layer's weights.
     """
-    anchor = keras.Input(embed.input_shape[1:], name="anchor")
-    other = keras.Input(embed.input_shape[1:], name="other")
-    distance = L1Distance(name="l1_distance")(embed(anchor), embed(other))
-    score = layers.Dense(1, activation="sigmoid", kernel_initializer=kernel, name="dense_1")(distance)
-    return keras.Model([anchor, other], score, name="siamese")
+    head = layers.Dense(1, activation="sigmoid", kernel_initializer=kernel, name="dense_1")
+    return _joined(embed, L1Distance(name="l1_distance"), head)
 
 
 def specification_embedding(policy: str = "float32") -> keras.Model:
@@ -102,6 +101,56 @@ def trunk_and_units(embedding: keras.Model) -> tuple[keras.Model, layers.Dense]:
     features to embeddings."""
     dense = embedding.get_layer("dense")
     return keras.Model(embedding.input, dense.input), dense
+
+
+def save(model: keras.Model, file: Path) -> None:
+    """Write a `.keras` file that Keras loads without this package.
+
+    It contains the same network and weights in layers of Keras's own; its `l1_distance` is a model of two of them.
+
+    Args:
+        model: what `build` or `load` returned.
+        file: its suffix must be `.keras`.
+    """
+    embedding, _, head = parts(model)
+    embedding = _with_normalisation(embedding, FusedBatchNormalization, layers.BatchNormalization)
+    pair = [keras.Input(embedding.output_shape[1:], name=name) for name in ("anchor", "other")]
+    distance = keras.Model(pair, ops.abs(ops.subtract(*pair)), name="l1_distance")
+    _joined(embedding, lambda anchor, other: distance([anchor, other]), head).save(file)
+
+
+def load(file: Path) -> keras.Model:
+    """Return the model that `save` wrote, with the layers that `build` gives it.
+
+    Files of earlier versions, which contain these layers themselves, are loaded too.
+
+    Raises:
+        ValueError, TypeError, KeyError, OSError, BadZipFile: the file is damaged, or contains another network.
+    """
+    embedding, _, head = parts(keras.saving.load_model(file, compile=False))
+    embedding = _with_normalisation(embedding, layers.BatchNormalization, FusedBatchNormalization)
+    return _joined(embedding, L1Distance(name="l1_distance"), head)
+
+
+def _joined(embedding: keras.Model, distance: Callable[[Any, Any], Any], head: layers.Dense) -> keras.Model:
+    anchor = keras.Input(embedding.input_shape[1:], name="anchor")
+    other = keras.Input(embedding.input_shape[1:], name="other")
+    score = head(distance(embedding(anchor), embedding(other)))
+    return keras.Model([anchor, other], score, name="siamese")
+
+
+def _with_normalisation(embedding: keras.Model, current: Any, replacement: Any) -> keras.Model:
+    """The same network with `replacement` layers in place of `current` ones; all other layers are shared."""
+
+    def replaced(layer: Any) -> Any:
+        if type(layer) is not current:
+            return layer
+        same = replacement(momentum=layer.momentum, epsilon=layer.epsilon, dtype=layer.dtype_policy, name=layer.name)
+        same.build(layer.input.shape)
+        same.set_weights(layer.get_weights())
+        return same
+
+    return keras.models.clone_model(embedding, clone_function=replaced)
 
 
 def _policy(precision: str) -> str:

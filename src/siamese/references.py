@@ -151,17 +151,15 @@ def load_saved(file: Path) -> tuple[Any, Verifier]:
     from siamese.backend import tensorflow
 
     tensorflow()
-    import keras
-
-    from siamese.network import parts
+    from siamese import network
     from siamese.servable import Servable
     from siamese.transform import Transform
     from siamese.verifier import Verifier
 
     try:
-        network = keras.saving.load_model(file, compile=False)
-        height, width, channels = parts(network)[0].input_shape[1:]
-        servable = Servable(network, Transform.unstandardised((height, width, channels)))
+        model = network.load(file)
+        height, width, channels = network.parts(model)[0].input_shape[1:]
+        servable = Servable(model, Transform.unstandardised((height, width, channels)))
     except (OSError, ValueError, TypeError, KeyError, BadZipFile) as error:
         raise InputError(f"{file}: damaged, or not a model that save_compiled_model wrote: name another") from error
-    return network, Verifier(servable)
+    return model, Verifier(servable)

@@ -298,10 +298,11 @@ def calibrate(training: Training, data: Data) -> None:
 
 def write_model(model: Any, servable: Any, folder: Path, seen: TrainedOn) -> None:
     """Writes `siamese.keras`, `servable/` and what the model has seen into `folder`, whole."""
+    from siamese import network
     from siamese.servable import export
 
     with whole_folder(folder, MODEL_FILES) as beside:
-        model.save(beside / "siamese.keras")
+        network.save(model, beside / "siamese.keras")
         export(servable, beside / "servable")
         trained_on.write(beside, seen)
 
