@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,17 @@ from typing import Any
 import pytest
 import registered
 from mlflow_servers import MlflowServer
+from promoting import Leaping
 from registered import Uploaded
+from waiting import PATIENCE, wait_until
 
 from siamese import promote
 from siamese.errors import InputError
 from siamese.registry import Registry
+from siamese.registry import lock as locks
 from siamese.registry.lock import LEASE, Lock
 from siamese.tracking.server import TRACKING_URI, connect
 
-LONGEST = 300  # seconds that a process may take here, far more than it needs: a hang fails instead of lasting
 PROMOTING = [sys.executable, str(Path(__file__).with_name("promoting.py"))]
 INPUTS = [f"artifacts/{name}" for name in ("catalog.parquet", "pairs.parquet", "images")]
 LAX = ["-S", "promote.min_precision=0", "-S", "promote.max_eer=1"]
@@ -59,7 +63,7 @@ def files() -> Uploaded:
 
 
 def lines_of(*arguments: str) -> list[dict[str, Any]]:
-    done = subprocess.run([*PROMOTING, *arguments], capture_output=True, text=True, check=False, timeout=LONGEST)
+    done = subprocess.run([*PROMOTING, *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -96,7 +100,7 @@ def commands_at_once(workspace: Path, folder: Path, name: str, processes: int) -
         for one in running:
             one.stdin.write("go\n")
             one.stdin.flush()
-        said = [one.communicate(timeout=LONGEST) for one in running]
+        said = [one.communicate(timeout=PATIENCE) for one in running]
     finally:
         for one in running:
             one.kill()
@@ -198,32 +202,98 @@ def test_held_up_for_longer_than_its_lease_a_promotion_writes_no_more(requests: 
 # The lock itself
 
 
-def test_a_lock_whose_holder_is_gone_is_taken_over_after_its_lease_by_one() -> None:
-    """Four wait for it; each holds it alone. Real seconds pass here, three of them."""
+class Clock:
+    """The lock's `time`: stands still until a test moves `now`, and counts how often each thread has slept."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.sleeps: Counter[str] = Counter()
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, _: float) -> None:
+        self.sleeps[threading.current_thread().name] += 1
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(locks, "time", made)
+    return made
+
+
+def test_a_lock_whose_holder_is_gone_is_taken_over_after_its_lease_by_one(clock: Clock) -> None:
+    """Four wait for it; each holds it alone."""
     registry = Registry("lease")
-    Lock(registry, "the dead", lease=3).__enter__()
+    Lock(registry, "the dead").__enter__()
     inside: list[str] = []
     most: list[int] = []
 
-    def hold(who: str) -> None:
-        with Lock(Registry("lease"), who, lease=3) as lock:
+    def hold() -> None:
+        who = threading.current_thread().name
+        with Lock(Registry("lease"), who) as lock:
             inside.append(who)
             lock.check()
             most.append(len(inside))
             inside.remove(who)
 
-    waiting = [threading.Thread(target=hold, args=(f"number {number}",)) for number in range(4)]
+    waiting = [threading.Thread(target=hold) for _ in range(4)]
     for one in waiting:
         one.start()
+    wait_until(lambda: len(clock.sleeps) == 4)  # each has seen the lock, and counts from now on
+    assert most == []
+    clock.now += LEASE
     for one in waiting:
-        one.join(LONGEST)
+        one.join(PATIENCE)
     assert most == [1] * 4
     assert registry.client.search_registered_models("name LIKE 'lease.promoting%'") == []
 
 
+def test_a_holder_that_needs_several_leases_keeps_the_lock(clock: Clock) -> None:
+    """Another one looks again and again meanwhile, and has it only when the holder is done."""
+    order: list[str] = []
+
+    def wait() -> None:
+        with Lock(Registry("slow"), "ben"):
+            order.append("ben")
+
+    waiting = threading.Thread(target=wait, name="ben")
+    with Lock(Registry("slow"), "ann") as lock:
+        waiting.start()
+        for _ in range(5):
+            looks = clock.sleeps["ben"]
+            wait_until(lambda looks=looks: clock.sleeps["ben"] >= looks + 2)  # one look at least was at this moment
+            clock.now += 0.75 * LEASE
+            lock.check()
+        order.append("ann")
+    waiting.join(PATIENCE)
+    assert order == ["ann", "ben"]
+
+
+def test_a_promotion_whose_every_write_takes_a_lease_succeeds(
+    clock: Clock, files: Uploaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = files.version("crawling", "champion"), files.version("crawling", "challenger")
+    for name in ("tag", "point"):
+        write = getattr(Registry, name)
+
+        def slowly(*given: Any, write: Any = write) -> None:
+            write(*given)
+            clock.now += LEASE
+
+        monkeypatch.setattr(Registry, name, slowly)
+    promote.move(Registry("crawling"), second, first, "test")
+    promote.rollback(Registry("crawling"), "test")
+    assert Registry("crawling").alias("champion").number == 1
+    assert clock.now >= 6 * LEASE
+
+
 def test_who_waits_is_told_for_whom(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry("told")
-    monkeypatch.setattr("siamese.registry.lock.PATIENCE", 2 / LEASE)  # two seconds
+    monkeypatch.setattr(locks, "time", Leaping())
+    monkeypatch.setattr(locks, "PATIENCE", 0.5)
     with (
         Lock(registry, "ann@office"),
         pytest.raises(InputError, match=r"or, if nobody is, delete the registered model told\.promoting"),
@@ -241,13 +311,14 @@ def test_a_lock_is_given_back_when_the_work_fails() -> None:
         lock.check()
 
 
-def test_half_a_lease_is_all_that_its_holder_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Lock(Registry("half"), "ann") as lock:
-        lock.check()
-        began = lock._began
-        monkeypatch.setattr("siamese.registry.lock.time.monotonic", lambda: began + LEASE / 2 + 1)
-        with pytest.raises(InputError, match="took longer than 30 s"):
-            lock.check()
+def test_who_was_silent_for_longer_than_a_lease_may_have_lost_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "time", Leaping())
+    with Lock(Registry("silent"), "ann") as first:
+        first.check()
+        with Lock(Registry("silent"), "ben") as second:
+            with pytest.raises(InputError, match="others took over the lock, as this took longer than 60 s"):
+                first.check()
+            second.check()
 
 
 def test_a_server_lost_before_the_last_write_is_told_and_nothing_has_happened(
@@ -269,5 +340,6 @@ def test_a_server_lost_before_the_last_write_is_told_and_nothing_has_happened(
             promote.move(Registry("lost"), second, first, "test")
     server.start()
     assert Registry("lost").alias("champion").number == 1
-    promote.move(Registry("lost"), second, first, "test", lease=3)
+    monkeypatch.setattr(locks, "time", Leaping())
+    promote.move(Registry("lost"), second, first, "test")
     assert Registry("lost").alias("champion").number == 2

@@ -27,7 +27,7 @@ from siamese.places import THRESHOLD
 from siamese.promote import contest, gate_report
 from siamese.promote.contest import Entrant, Result
 from siamese.registry import CATALOG, CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
-from siamese.registry.lock import LEASE, Lock
+from siamese.registry.lock import Lock
 from siamese.remote import Place
 from siamese.tables import read_table
 from siamese.tracking.facts import RECORDED
@@ -67,7 +67,6 @@ def run(
     models_folder: Path,
     params: PromoteParams,
     dry_run: bool,
-    lease: float = LEASE,
 ) -> Promotion:
     """Makes the challenger champion if the gate accepts it.
 
@@ -77,7 +76,6 @@ def run(
         catalog_file, pairs_file, images_folder: what the steps wrote, as they are now.
         models_folder: where versions are fetched to.
         dry_run: only ask the gate: nothing is written to the registry.
-        lease: of the lock, in seconds.
 
     Raises:
         InputError: there is no challenger, an input is missing, or champion or challenger changed meanwhile.
@@ -94,7 +92,7 @@ def run(
         _keep_report(registry, challenger, champion, result, by, at)
         if result.verdict.accepted:
             why = gate_report.in_words(result, champion)
-            move(registry, challenger, champion, why, lease)
+            move(registry, challenger, champion, why)
         else:
             why = "; ".join(result.verdict.reasons)
             registry.tag(challenger.number, {f"{REFUSED}.at": at, f"{REFUSED}.why": why})
@@ -125,7 +123,7 @@ def score(
     return contest.judge(catalog, pairs, images, challenger, theirs, params)
 
 
-def move(registry: Registry, challenger: Version, champion: Version | None, why: str, lease: float = LEASE) -> None:
+def move(registry: Registry, challenger: Version, champion: Version | None, why: str) -> None:
     """Makes the challenger champion, if both are still what they were.
 
     Args:
@@ -136,7 +134,7 @@ def move(registry: Registry, challenger: Version, champion: Version | None, why:
         InputError: another promotion, rollback or registration came between, or the server can't be used.
     """
     by, number = who(), challenger.number
-    with Lock(registry, by, lease) as lock:
+    with Lock(registry, by) as lock:
         _unchanged(registry, CHAMPION, champion)
         is_now = _unchanged(registry, CHALLENGER, challenger)
         if is_now and is_now.tags.get(f"{ROLLED_BACK}.at") != challenger.tags.get(f"{ROLLED_BACK}.at"):
@@ -153,7 +151,7 @@ def move(registry: Registry, challenger: Version, champion: Version | None, why:
         _write(writes, lock)
 
 
-def rollback(registry: Registry, why: str, lease: float = LEASE) -> tuple[Version, Version]:
+def rollback(registry: Registry, why: str) -> tuple[Version, Version]:
     """Makes the version champion whose place the champion took; called again, the one before that.
 
     Args:
@@ -179,7 +177,7 @@ def rollback(registry: Registry, why: str, lease: float = LEASE) -> tuple[Versio
             "registry: nothing to roll back to"
         )
     target, by = there[int(replaced)], who()
-    with Lock(registry, by, lease) as lock:
+    with Lock(registry, by) as lock:
         _unchanged(registry, CHAMPION, champion)
         tags = {f"{ROLLED_BACK}.by": by, f"{ROLLED_BACK}.at": now(), f"{ROLLED_BACK}.why": why}
         writes = [partial(registry.tag, champion.number, tags)]
