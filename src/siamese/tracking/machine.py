@@ -27,6 +27,7 @@ def watch(
     """
     number = first
     while True:
+        last = ended.is_set()
         values: dict[str, float] = {}
         for collector in counting:
             with suppress(Exception):  # a counter that this machine lacks
@@ -35,7 +36,7 @@ def watch(
             collector.clear_metrics()
         record(number, values)
         number += 1
-        if ended.is_set():
+        if last:
             return
         ended.wait(float(os.environ.get(_INTERVAL) or _SECONDS))
 

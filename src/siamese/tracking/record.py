@@ -29,7 +29,7 @@ from siamese.tracking.journal import Journal
 from siamese.tracking.server import connect, shown, tracking_uri
 from siamese.tracking.sweeps import name_in_sweep, sweep
 
-LONGEST_WAIT = 60.0  # seconds after training, for what isn't sent yet
+LONGEST_WAIT = 60.0  # seconds after training in which the server may take nothing of what isn't sent yet
 WAIT_WHEN_STOPPED = 5.0  # after an interruption or a failure
 SLOWEST = 2e6  # bytes a second: a checkpoint that is to be sent prolongs the wait by as much
 
@@ -115,7 +115,7 @@ class Recorder:
             self._guarded(lambda: kept.keep_checkpoint(there[0]))
 
     def close(self, status: str) -> None:
-        """Adds the status, and waits a limited time for what isn't sent yet."""
+        """Adds the status, and waits for what isn't sent yet, as long as the server takes it."""
         if self._journal:
             self._guarded(lambda: self._add_end(status))
             if self._forwarder:
@@ -206,6 +206,7 @@ class Forwarder:
         self._collectors: list[Any] = []
         self._something, self._closing, self._abandoned = threading.Event(), threading.Event(), threading.Event()
         self._failures = 0  # since it was last reached
+        self._progress = time.monotonic()  # when the server took something last
         self._watching = threading.Thread(target=self._watch, name="machine", daemon=True)
         self._sending = threading.Thread(target=self._send, name="tracking", daemon=True)
         self._sending.start()
@@ -215,7 +216,7 @@ class Forwarder:
         self._something.set()
 
     def close(self, longest: float) -> None:
-        """Waits until everything is sent, the server turns out to be away, or so many seconds have passed.
+        """Waits until everything is sent, the server turns out to be away, or it took nothing for so many seconds.
 
         SIGTERM and Ctrl-C end the wait: what is left stays in the journal.
         """
@@ -224,7 +225,9 @@ class Forwarder:
         began = time.monotonic()
         told = False
         with Interrupt() as interrupt:
-            while self._sending.is_alive() and not interrupt.number and time.monotonic() - began < longest:
+            while self._sending.is_alive() and not interrupt.number:
+                if time.monotonic() - max(began, self._progress) >= longest:
+                    break
                 self._sending.join(0.1)
                 if not told and not self._failures and time.monotonic() - began > _SILENCE:
                     told = True
@@ -269,7 +272,12 @@ class Forwarder:
     def _attempt(self) -> None:
         from siamese.tracking.forward import send
 
-        send(self._journal, connect(self._uri), self._uri, self._abandoned.is_set)
+        send(self._journal, connect(self._uri), self._uri, self._stopped)
+
+    def _stopped(self) -> bool:
+        """Asked before each call: the server has taken what came before."""
+        self._progress = time.monotonic()
+        return self._abandoned.is_set()
 
 
 def add_beginning(
