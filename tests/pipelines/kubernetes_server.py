@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from kubernetes import client
 from storage_servers import free_port
+from waiting import PATIENCE
 
 TOKEN = "of-the-launcher"
 NAMESPACE = "team-a"
@@ -128,7 +129,7 @@ class Job:
             return []
         self.attempts[-1].end()
         for process in self.attempts[-1].processes:
-            process.wait(timeout=120)
+            process.wait(timeout=PATIENCE)
         if self._restarts_left:
             self._restarts_left -= 1
             self.attempts.append(self._attempt())
@@ -198,6 +199,7 @@ class KubernetesServer:
         for job in [*self.jobs.values(), *self.ended.values()]:
             for process in job.attempts[-1].processes:
                 process.kill()
+                process.wait()
 
     def answer(self, method: str, path: str, headers: Any, body: Any) -> tuple[int, dict[str, Any]]:
         where = urlsplit(path)

@@ -7,8 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from kubernetes_server import KubernetesServer, kind_of
 from mlflow_servers import mlflow_server
 from pipeline_spec import executor_of, specification
 from test_train import INPUTS, weights_of
+from waiting import PATIENCE, wait_until
 
 from components.train_on_workers import train_on_workers
 from pipelines import cluster
@@ -50,7 +50,6 @@ volume: {claim: siamese, path: /siamese}
 secrets: [{name: mlflow-login, keys: {username: MLFLOW_TRACKING_USERNAME}}]
 environment: {HTTPS_PROXY: "http://proxy:3128"}
 """
-LONGEST = 120  # seconds, far more than anything here needs
 LAUNCH = """
 import json, sys
 from pathlib import Path
@@ -64,13 +63,14 @@ given = params.load(params.packaged_file()).train
 inputs = [Path(name) for name in told["inputs"]]
 launch(inputs, *files, Order(**told["order"]), given, Look(**told["look"]), "a step")
 """
-# What stands for training where it isn't the matter: it says who it is, waits for a file, and writes as the chief does.
+# A short substitute for training: waits for a file, as long as the test runs, and writes as the chief does.
 TRAINS = """
 import os, sys, time
 from pathlib import Path
 folder, index = Path(sys.argv[1]), os.environ["JOB_COMPLETION_INDEX"]
-deadline = time.monotonic() + 100
-while not (Path.cwd() / "go").exists() and time.monotonic() < deadline:
+test = os.getppid()
+while not (Path.cwd() / "go").exists():
+    assert os.getppid() == test
     time.sleep(0.05)
 assert (folder / "inputs/images/a").read_text() == "pixels" and (folder / "order.json").exists()
 if index == "0":
@@ -90,13 +90,6 @@ def look(path: Path | str, **other: Any) -> Look:
         "non_root": True,
     }  # fmt: skip
     return Look(**plain | other)
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + LONGEST
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -323,7 +316,7 @@ def test_the_role_of_the_page_allows_what_the_launcher_asks_and_no_more(
     allowed = {(verb, kind) for rule in role["rules"] for verb in rule["verbs"] for kind in rule["resources"]}
     (kubernetes.folder / "go").unlink()
     launcher = training.process()
-    until(lambda: bool(kubernetes.made), "no job")
+    wait_until(lambda: bool(kubernetes.made))
     launcher.kill()
     launcher.wait()
     (kubernetes.folder / "go").touch()
@@ -336,7 +329,7 @@ def test_the_role_of_the_page_allows_what_the_launcher_asks_and_no_more(
 def test_a_launcher_that_was_killed_takes_up_its_job(kubernetes: KubernetesServer, training: Training) -> None:
     (kubernetes.folder / "go").unlink()
     first = training.process()
-    until(lambda: bool(kubernetes.made) and kubernetes.asked[-1][0] == "GET", "no job that is followed")
+    wait_until(lambda: bool(kubernetes.made) and kubernetes.asked[-1][0] == "GET")
     first.kill()
     first.wait()
     (job,) = kubernetes.jobs.values()
@@ -344,11 +337,11 @@ def test_a_launcher_that_was_killed_takes_up_its_job(kubernetes: KubernetesServe
 
     (kubernetes.folder / "go").touch()
     second = training.process()
-    _, told = second.communicate(timeout=LONGEST)
+    _, told = second.communicate(timeout=PATIENCE)
     assert second.returncode == 0, told
     assert "workers: taking up job" in told
     assert len(kubernetes.made) == 1 and len(job.attempts) == 1
-    until(kubernetes.empty, "the job is still there")
+    wait_until(kubernetes.empty)
     training.assert_handed_on()
 
 
@@ -356,12 +349,12 @@ def test_a_launcher_that_is_ended_ends_its_workers(kubernetes: KubernetesServer,
     """What was reached stays on the volume, for whoever launches it again."""
     (kubernetes.folder / "go").unlink()
     launcher = training.process()
-    until(lambda: bool(kubernetes.made), "no job")
+    wait_until(lambda: bool(kubernetes.made))
     (job,) = kubernetes.jobs.values()
     launcher.terminate()
-    _, told = launcher.communicate(timeout=LONGEST)
+    _, told = launcher.communicate(timeout=PATIENCE)
     assert launcher.returncode == 128 + signal.SIGTERM, told
-    until(kubernetes.empty, "the job is still there")
+    wait_until(kubernetes.empty)
     assert job.attempts[0].codes() == [-signal.SIGTERM] * 2
     assert (training.shared / "order.json").exists() and not training.outputs[0].exists()
 
@@ -374,7 +367,7 @@ def test_a_worker_that_fails_is_named_with_its_own_last_line(kubernetes: Kuberne
     name = training.order.name("a step")
     assert str(failed.value).startswith(f"job {name} failed: worker 1: exit code 2: siamese: no room on the volume")
     assert "\n" not in str(failed.value)
-    until(kubernetes.empty, "the job is still there")
+    wait_until(kubernetes.empty)
     assert (training.shared / "order.json").exists()
 
     (kubernetes.folder / "go").touch()
@@ -396,11 +389,11 @@ def test_a_job_that_failed_while_nobody_looked_is_made_anew(kubernetes: Kubernet
     kubernetes.program = lambda _index, _attempt: ["python3", "-c", FAILS]
     kubernetes.patience = 10**6
     launcher = training.process()
-    until(lambda: bool(kubernetes.made), "no job")
+    wait_until(lambda: bool(kubernetes.made))
     launcher.kill()
     launcher.wait()
     pods = (kubernetes.jobs | kubernetes.ended)[kubernetes.made[0]].attempts[0]
-    until(lambda: None not in pods.codes(), "no pods that have failed")
+    wait_until(lambda: None not in pods.codes())
     kubernetes.patience = 0
     kubernetes.program = lambda _index, _attempt: ["python3", "-c", TRAINS]
     (kubernetes.folder / "go").touch()
@@ -434,7 +427,7 @@ def test_what_the_cluster_refuses_is_one_line_and_leaves_nothing(
     with pytest.raises(InputError) as refused:
         training.here()
     assert said in str(refused.value) and "\n" not in str(refused.value)
-    until(kubernetes.empty, "something is still there")
+    wait_until(kubernetes.empty)
 
 
 def test_what_workers_cannot_train_by_is_told_before_anything_is_asked(
@@ -487,12 +480,12 @@ def test_two_workers_of_which_one_is_lost_train_what_one_machine_trains(
     with mlflow_server(tmp_path / "mlflow") as address, KubernetesServer(tmp_path / "kubernetes") as kubernetes:
         monkeypatch.setenv("KUBECONFIG", str(kubernetes.configuration))
         kubernetes.program = lambda index, attempt: ["python3", "-c", IS_LOST] if (index, attempt) == (1, 0) else None
-        kubernetes.patience = 60  # the chief finds out for itself
+        kubernetes.patience = 10**6  # the chief finds out for itself
         wanted = look(tmp_path / "volume", restarts=1).model_dump()
         train_on_workers.python_func(*read, *sections, address, "", wanted, *made.values())
         client = connect(address)
         (run,) = client.search_runs([one.experiment_id for one in client.search_experiments()])
-        until(kubernetes.empty, "the job is still there")
+        wait_until(kubernetes.empty)
 
     (job,) = kubernetes.ended.values()
     first, second = ([log.read_text() for log in attempt.logs] for attempt in job.attempts)
