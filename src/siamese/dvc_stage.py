@@ -16,19 +16,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from fnmatch import fnmatch
+from fnmatch import translate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese.dotted import flat
 from siamese.errors import InputError
 from siamese.files import sha256
-from siamese.params import Params
 from siamese.progress import say
 from siamese.remote import Address, is_uri, place
 
 if TYPE_CHECKING:
     from siamese.checkpoints import Origin
+    from siamese.params import Params
     from siamese.train import Listener
 
 STAGE = "DVC_STAGE"  # variable that DVC sets for a stage's command, such as train or data/dvc.yaml:sample
@@ -196,7 +196,7 @@ def params_used(params: Params, made: Sequence[Path]) -> Params:
                     section = section.setdefault(parent, {})
                 section[last] = value
     try:
-        return Params.model_validate(values)
+        return type(params).model_validate(values)
     except ValueError:  # written by a release with other parameters
         return params
 
@@ -304,13 +304,12 @@ def _files(dependency: str) -> dict[str, Stat]:
     where = place(dependency)
     if isinstance(where, Address):
         return {f"{where}/{name}": (size, 0, 0) for name, size in where.files().items()}
-    ignored = [line for line in _lines(Path(".dvcignore")) if line and not line.startswith("#")]
+    patterns = [line for line in _lines(Path(".dvcignore")) if line and not line.startswith("#")]
+    is_ignored = re.compile("|".join(map(translate, patterns)) or "(?!)").match
     paths = [str(where)] if where.is_file() else []
     for parent, folders, names in os.walk(where):
-        folders[:] = [name for name in folders if not any(fnmatch(name, pattern) for pattern in ignored)]
-        paths += [
-            os.path.join(parent, name) for name in names if not any(fnmatch(name, pattern) for pattern in ignored)
-        ]
+        folders[:] = [name for name in folders if not is_ignored(name)]
+        paths += [os.path.join(parent, name) for name in names if not is_ignored(name)]
     files = {}
     for path in paths:
         with suppress(OSError):
