@@ -25,6 +25,7 @@ import yaml
 from conftest import Repository, working_folder
 from mlflow import MlflowClient
 from mlflow_servers import MlflowServer
+from portals import ANSWERS, Portal
 from storage_servers import S3_KEYS, free_port, s3_server
 from test_train import weights_of
 from waiting import PATIENCE, wait_until
@@ -370,6 +371,50 @@ def test_a_slow_server_is_waited_for_as_long_as_it_takes_something(
     began, rest = of_tracking(capsys)
     assert client.get_run(named.run_id).info.run_name in began
     assert rest == f"tracking: sending the rest to {os.environ[server.TRACKING_URI]}"
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_an_address_that_answers_but_not_as_mlflow_is_named(
+    answer: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """The training goes on, and all of its records stay in the journal."""
+    with Portal(answer=answer) as portal:
+        monkeypatch.setenv(server.TRACKING_URI, portal.address)
+        named = trained([1, 2])
+        _, warning = of_tracking(capsys)
+        said = f"MLFLOW_TRACKING_URI {portal.address}: answers, but not as an MLflow server ("
+        assert warning.startswith(f"tracking: {said}") and "check the address" in warning
+        (kept,) = journals()
+        assert named.run_id is None and kept.sent(portal.address).position == 0
+        for command in (["sync"], ["models"]):
+            assert cli.run(command) == 2
+            assert capsys.readouterr().err.startswith(f"siamese: {said}")
+
+
+@pytest.mark.parametrize("answer", ["empty", "object"])
+def test_what_another_service_answered_for_is_sent_later(
+    answer: str, mlflow: MlflowServer, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """From the first epoch on, something else answers in the server's place, which MLflow's client takes for success.
+    Afterwards every epoch is there once."""
+    with Portal(mlflow.port) as portal:
+        monkeypatch.setenv(server.TRACKING_URI, portal.address)
+        client = server.connect()
+
+        def replace_the_server(epoch: int) -> None:
+            if epoch == 1:
+                (kept,) = journals()
+                wait_until(lambda: (run := kept.sent(portal.address).run_id) and recorded(client, run))
+                portal.answer = answer
+            wait_until(lambda: portal.answer is None or portal.answered >= epoch)
+
+        named = trained([1, 2, 3], meanwhile=replace_the_server)
+        portal.answer = None
+        assert cli.run(["sync"]) == 0
+        (run,) = runs_of(client, named.training)
+        assert run.info.status == "FINISHED"
+        assert recorded(client, run.info.run_id) == [(1, 1.0), (2, 1 / 2), (3, 1 / 3)]
+        assert "training/history.csv" in files_of(client, run.info.run_id)
 
 
 def test_waiting_for_a_slow_server_at_the_end_can_be_cut_short(

@@ -13,7 +13,15 @@ from urllib.parse import unquote, urlsplit
 
 from siamese.errors import InputError, reason_of
 from siamese.tracking.journal import CHECKPOINT, Journal, Sent, link
-from siamese.tracking.server import Unreachable, in_turn, is_local, project, reached, shown
+from siamese.tracking.server import (
+    Unreachable,
+    in_turn,
+    is_local,
+    project,
+    reached,
+    refuse_another_service,
+    shown,
+)
 from siamese.tracking.sweeps import parent_run
 
 if TYPE_CHECKING:
@@ -56,6 +64,7 @@ def send(
             with _reached():
                 run_id = sent.run_id or find_or_create_run(journal, client, uri)
                 _log(journal, client, run_id, records)
+            refuse_another_service(client)  # which may have taken the records for success
             sent = Sent(run_id, position)
             journal.mark(server, sent)
             count += len(records)

@@ -33,6 +33,8 @@ _QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+_NO_EXPERIMENT = "siamese: no experiment has this name"
+_NOT_JSON = "not in a valid JSON format"  # in MLflow's message
 _AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "ENDPOINT_NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED")
 
 
@@ -72,13 +74,14 @@ def shown(uri: str) -> str:
 
 
 def connect(uri: str | None = None) -> MlflowClient:
-    """A client of the tracking server. It isn't asked anything yet, but a file is made if it isn't there.
+    """A client of the tracking server. A server is asked whether it is one; a file is made if it isn't there.
 
     Args:
         uri: None: what `tracking_uri` gives.
 
     Raises:
-        InputError: MLFLOW_TRACKING_URI is an address that MLflow doesn't know, or a file that can't be made.
+        InputError: MLFLOW_TRACKING_URI is an address that MLflow doesn't know, or a file that can't be made, or the
+            server is away or something else.
     """
     for name, value in (_QUICK | _QUIET).items():
         os.environ.setdefault(name, value)
@@ -99,7 +102,22 @@ def connect(uri: str | None = None) -> MlflowClient:
         mlflow.set_registry_uri(uri)
         if given is None:
             os.environ.pop(TRACKING_URI, None)  # set by MLflow; the next call may be made in another folder
-        return mlflow.MlflowClient(uri, uri)
+        client = mlflow.MlflowClient(uri, uri)
+    refuse_another_service(client)
+    return client
+
+
+def refuse_another_service(client: MlflowClient) -> None:
+    """Ask for an experiment that doesn't exist. To MLflow's client, an empty answer 200 to any call is a success.
+
+    Raises:
+        InputError: the server is away, refuses, or is no MLflow server.
+    """
+    if urlsplit(client.tracking_uri).scheme not in ("http", "https"):
+        return
+    with reached():
+        if client.get_experiment_by_name(_NO_EXPERIMENT) is not None:
+            raise AnotherService("an empty answer, or another service's")
 
 
 @contextmanager
@@ -114,6 +132,8 @@ def reached() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
+        if _NOT_JSON in str(error):
+            raise AnotherService("a page instead of JSON") from error
         if error.error_code not in _AWAY and not isinstance(error.__cause__, OSError):
             raise InputError(f"{shown(tracking_uri())}: {_first_line(error)}") from error
         raise Unreachable(_first_line(error)) from error
@@ -124,6 +144,8 @@ def reached() -> Iterator[None]:
     except Exception as error:
         if type(error).__module__.startswith("sqlalchemy."):  # the file is no database
             raise Unreachable(_first_line(error)) from error
+        if type(error).__module__.startswith("google.protobuf."):
+            raise AnotherService("JSON of another service") from error
         raise
 
 
@@ -133,6 +155,17 @@ class Unreachable(InputError):
     def __init__(self, reason: str) -> None:
         server = shown(tracking_uri())
         super().__init__(f"tracking server {server} can't be used ({reason}): see that it runs, or set {TRACKING_URI}")
+
+
+class AnotherService(Unreachable):
+    """What answers at the address isn't an MLflow server: a login page, a proxy, a server of another kind."""
+
+    def __init__(self, answer: str) -> None:
+        InputError.__init__(
+            self,
+            f"{TRACKING_URI} {shown(tracking_uri())}: answers, but not as an MLflow server ({answer}); "
+            "check the address, and whether a proxy or a login page answers in its place",
+        )
 
 
 def is_local(uri: str) -> bool:
