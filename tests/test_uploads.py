@@ -52,6 +52,25 @@ def test_the_order_is_that_of_the_fields() -> None:
 
 
 @pytest.mark.parametrize(
+    "written",
+    [
+        "++//+/8=",
+        "data:image/png;base64,++//+/8=",
+        "DATA:image/jpeg;charset=utf-8;BASE64,%2B%2B//%2B/8%3D",
+        "++/\r\n/+/8=\r\n",
+        "  ++//\n  +/8=\n",
+        "--__-_8=",
+        "++//+/8",
+        "--__\n-_8",
+    ],
+)
+def test_base64_is_taken_in_the_forms_that_clients_send(written: str) -> None:
+    """++//+/8= by hand: the sextets 62 62 63 63 62 63 60 are 111110 111110 111111 111111 111110 111111 111100."""
+    expected = {"anchor": [bytes([0b11111011, 0b11101111, 0b11111111, 0b11111011, 0b11111111])], "other": [b"1"]}
+    assert images_of(*as_json({"anchor": written, "other": "MQ"}), PAIR) == expected
+
+
+@pytest.mark.parametrize(
     ("sent", "fields", "status", "sentence"),
     [
         (multipart(("anchor", b"1")), PAIR, 422, '"other" is missing: send anchor and other'),
@@ -71,7 +90,13 @@ def test_the_order_is_that_of_the_fields() -> None:
         (as_json({"anchor": "MQ==", "other": "MQ==", "threshold": 0.5}), PAIR, 422, '"threshold" is no field'),
         (as_json({"anchor": "MQ==", "other": 1}), PAIR, 422, '"other" must be an image as base64'),
         (as_json({"anchor": ["MQ=="], "other": "MQ=="}), PAIR, 422, '"anchor" must be an image as base64'),
-        (as_json({"anchor": "MQ==", "other": "data/a.png"}), PAIR, 422, '"other" is not base64'),
+        (as_json({"anchor": "MQ==", "other": "data/a.png"}), PAIR, 422, '"other" is a file\'s path: send the'),
+        (as_json({"anchor": "MQ==", "other": r"C:\a b\c.JPG"}), PAIR, 422, '"other" is a file\'s path'),
+        (as_json({"anchor": "MQ==", "other": "https://a.example/b.png"}), PAIR, 422, '"other" is a URL: send the'),
+        (as_json({"anchor": "MQ==", "other": "data:image/svg+xml,<svg/>"}), PAIR, 422, "is a data URI without base64"),
+        (as_json({"anchor": "MQ==", "other": "b'MQ=='"}), PAIR, 422, "is base64 as Python prints bytes"),
+        (as_json({"anchor": "MQ==", "other": "MTIz NDU2"}), PAIR, 422, "has spaces inside its base64, perhaps instead"),
+        (as_json({"anchor": "MQ==", "other": "MTIzN"}), PAIR, 422, "is base64 whose end is missing: send all of it"),
         (as_json({"anchor": "MQ==", "other": "ä"}), PAIR, 422, '"other" is not base64'),
         (as_json({"images": "MQ=="}), SEVERAL, 422, '"images" must be a list of images as base64'),
         (as_json({"images": ["MQ==", None]}), SEVERAL, 422, '"images" must be a list of images as base64'),

@@ -18,6 +18,7 @@ from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
+from siamese import base64_images
 from siamese.images import Rejected, canonical, check
 from siamese.threshold import threshold_of
 from siamese.verifier import Verifier
@@ -95,12 +96,16 @@ def _bytes_of(value: Any, form: str) -> bytes:
             raise Rejected(f"{value!r} can't be read ({getattr(error, 'strerror', None) or error})") from None
     if isinstance(value, str) or (form == "base64" and isinstance(value, bytes)):
         try:
-            return base64.b64decode(value, validate=True)
-        except ValueError:
-            if isinstance(value, bytes):  # MLflow's server has decoded it: it takes binary columns to be base64
-                return value
-            raise Rejected("text that isn't base64: params {'images': 'paths'} is for paths") from None
-    if isinstance(value, bytes) and form == "bytes":
+            return base64_images.decode(value if isinstance(value, str) else value.decode("ascii"))
+        except ValueError as obstacle:
+            if isinstance(value, str):
+                raise Rejected(f"text that {obstacle}; params {{'images': 'paths'}} is for paths") from None
+    if isinstance(value, bytes) and form != "paths":
+        # MLflow's server takes binary columns to be base64 and has decoded them, characters outside base64 left out.
+        if base64.b64encode(value[:9]).startswith(b"dataimage"):
+            raise Rejected(
+                "a data URI, of which MLflow's server takes the first letters for base64: send the rest alone"
+            )
         return value
     raise Rejected(f"{'nothing' if value is None else 'a ' + type(value).__name__}, where {form} are needed")
 

@@ -10,7 +10,11 @@ from siamese.serving.uploads import JSON, MULTIPART
 
 RAW = "application/octet-stream"
 _BASE64 = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC"
-_IMAGE = {"type": "string", "contentEncoding": "base64", "description": "A JPEG, PNG or BMP file, as base64."}
+_IMAGE = {
+    "type": "string",
+    "contentEncoding": "base64",
+    "description": "A JPEG, PNG or BMP file, as base64 or a data URI.",
+}
 _FILE = {"type": "string", "contentMediaType": RAW, "description": "A JPEG, PNG or BMP file."}
 
 ModelName = Annotated[

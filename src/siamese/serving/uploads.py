@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +12,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
+from siamese import base64_images
 from siamese.serving.refusals import Refused
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
@@ -166,9 +166,9 @@ def _decoded(name: str, value: Any, fields: Fields) -> list[bytes]:
     if len(texts) > (most or 1):
         raise _too_many(name, fields)
     try:
-        return [base64.b64decode(text, validate=True) for text in texts]
-    except ValueError:
-        raise _wrong(f"{_quoted(name)} is not base64") from None
+        return [base64_images.decode(text) for text in texts]
+    except ValueError as obstacle:
+        raise _wrong(f"{_quoted(name)} {obstacle}") from None
 
 
 def _too_many(name: str, fields: Fields) -> Refused:
