@@ -138,7 +138,18 @@ def test_the_commands_paths_are_those_of_dvc_yaml() -> None:
 
 
 # What every step uses without its result depending on it.
-INFRASTRUCTURE = {"backend", "checkpoints", "errors", "files", "params", "progress", "remote", "signals", "tables"}
+INFRASTRUCTURE = {
+    "backend",
+    "checkpoints",
+    "errors",
+    "files",
+    "foreign_models",
+    "params",
+    "progress",
+    "remote",
+    "signals",
+    "tables",
+}
 
 
 def modules_used_by(module: str, seen: set[str]) -> set[str]:

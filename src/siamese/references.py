@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
-from siamese import places, registry
+from siamese import foreign_models, places, registry
 from siamese.errors import InputError
 from siamese.files import sha256
 from siamese.progress import say
@@ -62,7 +62,7 @@ class Found:
         if self.place.is_file():
             return sha256(self.place)
         if not (self.place / "servable").exists():
-            raise InputError(f"{self.place}: no trained model here: run `siamese train` first, or name its folder")
+            raise foreign_models.no_model(self.place)
         return weights_digest(self.place)
 
     def load(self) -> Verifier:
@@ -99,6 +99,8 @@ def find(reference: str | Path, threshold_file: Path | None = None) -> Found:
         place = place.parent
     if not (place / "servable").exists() and (place.suffix == KERAS or any(place.glob(f"*{KERAS}"))):
         return Found(saved_file(place), threshold_file)
+    if not (place / "servable").exists():
+        foreign_models.refuse(place)
     own = place / places.THRESHOLD.name
     return Found(place, threshold_file or (own if own.exists() else places.THRESHOLD))
 
@@ -134,6 +136,7 @@ def saved_file(path: Path) -> Path:
     there = sorted(path.glob(f"*{KERAS}"))
     of_its_name = path / f"{path.resolve().name}{KERAS}"
     file = of_its_name if of_its_name in there else there[0] if len(there) == 1 else path
+    foreign_models.refuse(file)
     if not file.is_file():
         found = f"{len(there)} models are here" if there else "no trained model here"
         raise InputError(f"{path}: {found}: name a file that save_compiled_model wrote, such as trained/trained.keras")

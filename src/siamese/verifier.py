@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from siamese import backend
+from siamese import backend, foreign_models
 from siamese.errors import InputError, in_one_line
 from siamese.images import Rejected, canonical, check, refuse_too_large
 from siamese.remote import Place
@@ -30,7 +30,7 @@ class Verifier:
         """
         folder = model_folder / "servable"
         if not (folder / "saved_model.pb").exists():
-            raise InputError(f"{model_folder}: no trained model here: run `siamese train` first, or name its folder")
+            raise foreign_models.no_model(model_folder)
         tf = backend.tensorflow()
         with in_one_line(f"{model_folder}: the model is damaged: run `siamese train` again, or name another folder"):
             return cls(tf.saved_model.load(str(folder)))

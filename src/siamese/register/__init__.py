@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siamese import data_page, figures, trained_on
+from siamese import data_page, figures, foreign_models, trained_on
 from siamese.dotted import flat
 from siamese.errors import InputError
 from siamese.files import existing
@@ -135,7 +135,7 @@ def read(model_folder: Path, threshold_file: Path, metrics_file: Path) -> Evalua
         InputError: one is missing, or they are of different models.
     """
     if not (model_folder / "servable/saved_model.pb").exists():
-        raise InputError(f"{model_folder}: no trained model here: run `siamese train` first, or name its folder")
+        raise foreign_models.no_model(model_folder)
     value = threshold_of(existing(threshold_file, "siamese evaluate"), None)
     threshold = json.loads(threshold_file.read_text(encoding="utf-8"))
     metrics = figures.read(metrics_file)
