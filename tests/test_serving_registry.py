@@ -15,6 +15,7 @@ import registered
 from drawn import encoded, picture
 from mlflow_servers import mlflow_server
 from siamese_servers import siamese_server
+from waiting import PATIENCE
 
 from siamese import cli, references, trained_on
 from siamese.errors import InputError
@@ -61,7 +62,8 @@ def test_the_version_that_the_alias_means_is_served_with_its_threshold(
     uploaded.version("served", "challenger")
     image = encoded(picture(0))
     with siamese_server(tmp_path, tmp_path / "said", "--model", "models:/served@champion") as running:
-        answer = httpx.post(f"{running.address()}/verify", files={"anchor": image, "other": image}, timeout=120).json()
+        sent = {"anchor": image, "other": image}
+        answer = httpx.post(f"{running.address()}/verify", files=sent, timeout=PATIENCE).json()
         assert "\nserving served version 2 at http://" in f"\n{running.said()}"
     assert answer["model"] == "served/2"
     assert answer["threshold"] == json.loads((folder / "threshold.json").read_text())["threshold"]

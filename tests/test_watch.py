@@ -25,7 +25,7 @@ from conftest import working_folder
 from drawn import encoded, picture
 from PIL import Image, ImageDraw, ImageFilter
 from registered import small_model
-from siamese_servers import wait_until
+from waiting import wait_until
 
 from siamese import cli, watch
 from siamese.errors import InputError
