@@ -119,6 +119,37 @@ def with_exif(jpeg: bytes, tiff: bytes) -> bytes:
     return with_segment(jpeg, 0xE1, b"Exif\0\0" + tiff)
 
 
+def scans(jpeg: bytes) -> list[tuple[int, int]]:
+    """Where each scan's header starts, and where its code ends."""
+    found, at = [], 2
+    while jpeg[at + 1] != 0xD9:
+        start, is_scan = at, jpeg[at + 1] == 0xDA
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4])
+        while jpeg[at] != 0xFF or jpeg[at + 1] in (0, *range(0xD0, 0xD8)):
+            at += 1
+        if is_scan:
+            found.append((start, at))
+    return found
+
+
+def halved(jpeg: bytes) -> bytes:
+    """The JPEG without the second half of its last scan's code, and with its end."""
+    start, end = scans(jpeg)[-1]
+    return jpeg[: (start + end) // 2] + jpeg[end:]
+
+
+def a_scan_per_colour(pixels: np.ndarray) -> bytes:
+    """A sequential JPEG of three scans: each is the code of a grey JPEG."""
+    planes = [encoded(plane, "JPEG", quality=95) for plane in Image.fromarray(pixels).convert("YCbCr").split()]
+    frame = struct.pack(">BHHB", 8, *pixels.shape[:2], 3) + b"".join(bytes([number, 0x11, 0]) for number in (1, 2, 3))
+    before, behind = planes[0].split(segment(0xC0, planes[0][planes[0].index(b"\xff\xc0") + 4 :][:9]), 1)
+    made = before + segment(0xC0, frame) + behind[: behind.index(b"\xff\xda")]
+    for number, plane in enumerate(planes, 1):
+        [(start, end)] = scans(plane)
+        made += segment(0xDA, bytes([1, number, 0, 0, 63, 0])) + plane[start + 10 : end]
+    return made + b"\xff\xd9"
+
+
 def resampled(jpeg: bytes, size: tuple[int, int], sampling: int) -> bytes:
     """A colour JPEG whose header tells another size and another sampling of luminance, of as many blocks in all."""
     at = jpeg.index(b"\xff\xc0\0\x11\x08") + 5

@@ -20,6 +20,7 @@ from image_writers import (
     RGB,
     RGB_ALPHA,
     WIDTH,
+    a_scan_per_colour,
     animation,
     bmp,
     bmp_palette,
@@ -37,6 +38,7 @@ from image_writers import (
     png_around,
     resampled,
     run_lengths,
+    scans,
     segment,
     smooth,
     three,
@@ -204,6 +206,36 @@ def _jpeg() -> Iterator[tuple[str, Odd]]:
     yield "with more behind it", lossy(jpeg(smooth(blue=50)) + b"\xff\xd8 a second picture", smooth(blue=50))
     filled = jpeg(smooth(blue=60)).replace(b"\xff\xdb", b"\xff\xff\xff\xdb", 1)
     yield "with filling before a segment", lossy(filled, smooth(blue=60))
+    yield "a scan per colour", lossy(a_scan_per_colour(smooth(blue=70)), smooth(blue=70))
+
+
+def _jpeg_with_spare_bytes() -> Iterator[tuple[str, Odd]]:
+    """Whole pictures with bytes that no pixel needs."""
+    end = b"\xff\xd9"
+    for number, (name, before, behind) in enumerate(
+        [
+            ("zeros behind its end", b"", bytes(5000)),
+            ("bytes before its end", bytes(range(1, 200)), b""),
+            ("zeros before its end", bytes(5000), b""),
+            ("filling before its end", b"\xff" * 5, b""),
+            ("a restart before its end", b"\xff\xd0", b""),
+        ]
+    ):
+        picture = smooth(blue=70 + number)
+        yield name, lossy(jpeg(picture)[:-2] + before + end + behind, picture)
+        yield f"progressive, {name}", lossy(jpeg(picture, progressive=True)[:-2] + before + end + behind, picture)
+    picture = smooth(100, 90, blue=80)
+    restarts = jpeg(picture, restart_marker_blocks=3)
+    for marker in (b"\xff\xd0", b"\xff\xd5"):
+        restarts = restarts.replace(marker, b"a few" + marker)
+    yield "bytes before restarts", lossy(restarts, picture)
+    progressive = jpeg(smooth(blue=81), progressive=True)
+    yield "bytes before a scan", lossy(progressive.replace(b"\xff\xda", b"a few\xff\xda"), smooth(blue=81))
+    flat = np.full((300, 300, 3), 200, np.uint8)
+    assert bytes(200) in jpeg(flat, optimize=True)
+    yield "a flat picture is zeros", lossy(jpeg(flat, optimize=True), flat)
+    yield "a flat picture is zeros, progressive", lossy(jpeg(flat, progressive=True), flat)
+    yield "a flat picture, zeros before its end", lossy(jpeg(flat)[:-2] + bytes(500) + end, flat)
 
 
 def _cmyk() -> Iterator[tuple[str, Odd]]:
@@ -347,6 +379,7 @@ CORPUS: dict[str, Odd] = {
     for folder, suffix, part in (
         ("png", ".png", _png), ("palette", ".png", _palette), ("alpha", ".png", _alpha),
         ("turned", ".png", _turned_png), ("turned", ".jpg", _turned_jpeg), ("jpeg", ".jpg", _jpeg),
+        ("spare bytes", ".jpg", _jpeg_with_spare_bytes),
         ("cmyk", ".jpg", _cmyk), ("bmp", ".bmp", _palette_bmp), ("bmp", ".bmp", _direct_bmp),
         ("run lengths", ".bmp", _run_lengths), ("sizes", "", _sizes), ("names", "", _names),
     )
@@ -457,6 +490,58 @@ def _unusable_jpeg() -> Iterator[tuple[str, bytes, str]]:
     yield "no end", whole[:-2] + b"\xff\xe1\xff\0\xff\xd9", "truncated JPEG"
 
 
+def _damaged_jpeg() -> Iterator[tuple[str, bytes, str]]:
+    """Files with an end, which decoders accept: they fill what is missing with grey."""
+    missing, zeros = (
+        "damaged JPEG: part of the picture is missing",
+        "damaged JPEG: zeros in place of part of the picture",
+    )
+    interval, scan = "damaged JPEG: a part between two restart markers is missing", "damaged JPEG: a scan is missing"
+    picture = np.resize(noise(), (96, 96, 3))
+    for name, whole in {
+        "colour": jpeg(picture),
+        "grey": jpeg(picture[..., 0]),
+        "optimised": jpeg(picture, optimize=True),
+        "a scan per colour": a_scan_per_colour(picture.astype(np.uint8)),
+    }.items():
+        start, end = scans(whole)[-1]
+        half = (start + end) // 2
+        yield f"{name}, half missing", whole[:half] + whole[end:], missing
+        yield f"{name}, last 200 bytes missing", whole[: end - 200] + whole[end:], missing
+        yield f"{name}, its middle dropped", whole[: start + (half - start) // 2] + whole[(half + end) // 2 :], missing
+        yield f"{name}, zeros to its end", whole[:half] + bytes(end - half) + whole[end:], zeros
+        yield f"{name}, a sector of zeros", whole[: half - 512] + bytes(512) + whole[half:], zeros
+    white = np.full((600, 600), 255)
+    white[200:300, 200:300] = np.resize(noise(), (100, 100))
+    drawing = jpeg(white, optimize=True)
+    [(start, end)] = scans(drawing)
+    half = (start + end) // 2
+    assert bytes(50) in drawing[start:half]  # here zeros are white blocks
+    yield "a drawing, zeros to its end", drawing[:half] + bytes(end - half) + drawing[end:], zeros
+    yield "a drawing, a sector of zeros", drawing[: half - 512] + bytes(512) + drawing[half:], zeros
+    whole = a_scan_per_colour(picture.astype(np.uint8))
+    for number, (start, end) in enumerate(scans(whole)):
+        yield f"colour {number} missing", whole[:start] + whole[end:], scan
+    for name, whole in {
+        "progressive": jpeg(picture, progressive=True),
+        "grey, progressive": jpeg(picture[..., 0], progressive=True),
+    }.items():
+        parts = scans(whole)
+        for number, (start, end) in enumerate(parts):
+            # Each of Pillow's scans is of a kind that no other scan gives.
+            yield f"{name}, scan {number} missing", whole[:start] + whole[end:], scan
+            yield f"{name}, end of scan {number} missing", whole[: (start + end) // 2] + whole[end:], missing
+        yield f"{name}, first scan alone", whole[: parts[0][1]] + b"\xff\xd9", scan
+    for name, whole in {
+        "restarts": jpeg(picture, restart_marker_blocks=2),
+        "progressive, restarts": jpeg(picture, progressive=True, restart_marker_rows=1),
+    }.items():
+        second, third, fourth = (whole.index(bytes([0xFF, marker])) for marker in (0xD1, 0xD2, 0xD3))
+        yield f"{name}, one missing", whole[:second] + whole[third:], interval
+        yield f"{name}, half of one missing", whole[: (third + fourth) // 2] + whole[fourth:], missing
+        yield f"{name}, all from the third", whole[:third] + whole[scans(whole)[0][1] :], missing
+
+
 def _unusable_png() -> Iterator[tuple[str, bytes, str]]:
     one, header, whole = np.zeros((1, 1, 1), int), (2, 1, 8, GREY, 0), png(noise(), 8, RGB)
     flipped = whole[:-14] + bytes([whole[-14] ^ 0x10]) + whole[-13:]
@@ -492,8 +577,8 @@ def _unusable_bmp() -> Iterator[tuple[str, bytes, str]]:
 REJECTED: dict[str, tuple[bytes, str]] = {
     f"{name}{suffix}": (data, reason)
     for suffix, part in (
-        ("", _cut), ("", _other), ("", _too_large), (".jpg", _unusable_jpeg), (".png", _unusable_png),
-        (".bmp", _unusable_bmp),
+        ("", _cut), ("", _other), ("", _too_large), (".jpg", _unusable_jpeg), (".jpg", _damaged_jpeg),
+        (".png", _unusable_png), (".bmp", _unusable_bmp),
     )
     for name, data, reason in part()
 }  # fmt: skip

@@ -17,6 +17,7 @@ import fsspec
 import numpy as np
 import pytest
 from conftest import ROOT, working_folder
+from image_writers import encoded, halved, smooth
 from registered import small_model
 
 from siamese import cli, enroll, galleries
@@ -227,6 +228,7 @@ def test_the_model_may_lie_in_a_store(run: Run, people: Path, enrolled: Path, mo
 def test_what_cannot_be_read_is_named_and_the_rest_is_enrolled(run: Run, people: Path, tmp_path: Path) -> None:
     shutil.copytree(people / "eight/writer-000", tmp_path / "in/writer-000")
     (tmp_path / "in/writer-000/damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "in/writer-000/half.jpg").write_bytes(halved(encoded(smooth(), "JPEG")))
     (tmp_path / "in/notes.txt").write_text("")
     shutil.copy(the_only(people / "probes/writer-001"), tmp_path / "in/writer-000/copied.bmp")
     (tmp_path / "in/writer-001").mkdir()
@@ -238,6 +240,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_enrolled(run: Run, people:
         f"rejected {tmp_path}/in/notes.txt: not in a folder of its identity",
         f"rejected {tmp_path}/in/writer-000/copied.bmp: {both}",
         f"rejected {tmp_path}/in/writer-000/damaged.png: truncated PNG",
+        f"rejected {tmp_path}/in/writer-000/half.jpg: damaged JPEG: part of the picture is missing",
         f"rejected {tmp_path}/in/writer-001/copied.bmp: {both}",
         "enrolled 3 images",
         "the gallery: 3 images of 1 identities",

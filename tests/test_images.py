@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_writers import GREY, RGB, animation, chunk, encoded, exif, png, png_around, smooth, with_exif
+from image_writers import GREY, RGB, animation, chunk, encoded, exif, noise, png, png_around, scans, smooth, with_exif
 from odd_images import CORPUS, MAX_PIXELS, REJECTED
 from PIL import Image, ImageFile
 
@@ -84,6 +84,36 @@ def test_a_file_cut_anywhere_is_rejected(path: str, spare: int) -> None:
             images.check(data[:length], MAX_PIXELS)
     if spare:
         assert images.canonical(data[:end], MAX_PIXELS) == images.canonical(data, MAX_PIXELS)
+
+
+@pytest.mark.parametrize(
+    "name", ["4:2:0", "4:4:4, noise", "grey", "a scan per colour", "progressive", "grey, progressive", "with restarts"]
+)
+def test_a_jpeg_cut_anywhere_is_rejected_with_an_end_marker_too(name: str) -> None:
+    """Decoders fill the rest with grey. The last two blocks of 8 x 8 pixels may lack unnoticed."""
+    data = CORPUS[f"jpeg/{name}.jpg"].data
+    start, end = scans(data)[0][0] + 20, scans(data)[-1][1] - (200 if "noise" in name else 40)
+    for length in range(start, end, max((end - start) // 200, 1)):
+        with pytest.raises(Rejected, match=r"^(damaged|truncated) JPEG"):
+            images.check(data[:length] + b"\xff\xd9", MAX_PIXELS)
+
+
+def test_whole_jpegs_of_any_size_and_kind_are_taken() -> None:
+    """Random pictures: flat, smooth and noisy, and everything that Pillow can write."""
+    rng = random.Random(2)
+    for _ in range(500):
+        width, height = rng.randrange(1, 150), rng.randrange(1, 150)
+        level, step = rng.randrange(256), rng.choice([0, 0, 1, 7, 100])
+        picture = np.resize(noise(seed=level) * step // 100 + level, (height, width, 3)) % 256
+        colours = rng.choice([("RGB", {"subsampling": rng.randrange(3)}), ("L", {}), ("CMYK", {})])
+        image = Image.fromarray(picture.astype(np.uint8)).convert(colours[0])
+        options = {"quality": rng.choice([1, 20, 75, 95, 100]), "progressive": rng.random() < 0.4} | colours[1]
+        if rng.random() < 0.3:
+            options["restart_marker_blocks"] = rng.choice([1, 2, 9])
+        if not options["progressive"]:
+            options["optimize"] = rng.random() < 0.5
+        data = encoded(image, "JPEG", **options)
+        assert images.check(data, MAX_PIXELS) == ImageInfo(width, height, "JPEG"), options
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:

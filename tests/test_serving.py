@@ -23,6 +23,7 @@ import pytest
 from conftest import ROOT
 from drawn import encoded, picture
 from fastapi.openapi.models import OpenAPI
+from image_writers import halved
 from PIL import Image
 from siamese_servers import SiameseServer, metric, siamese_server
 from storage_servers import free_port
@@ -180,6 +181,7 @@ def test_images_of_requests_at_the_same_time_are_embedded_together(
         (b"GIF89a" + bytes(20), "is GIF, not JPEG, PNG or BMP"),
         (png()[:-300], "truncated PNG"),
         (encoded(picture(0), "JPEG")[:-300], "truncated JPEG"),
+        (halved(encoded(picture(0), "JPEG")), "damaged JPEG: part of the picture is missing"),
         (png()[:60] + bytes(40) + png()[100:], "damaged PNG"),
         (encoded(Image.new("L", (1001, 1000))), "too many pixels: 1001 x 1000 are more than data.max_pixels, 1000000"),
     ],

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from conftest import working_folder
 from drawn import encoded, picture
+from image_writers import halved
 from PIL import Image, ImageDraw, ImageFilter
 from registered import small_model
 from waiting import wait_until
@@ -417,11 +418,23 @@ def test_a_file_that_grows_is_taken_when_it_is_whole(tmp_path: Path) -> None:
     assert filling.waits == 4
 
 
-def test_a_file_that_stays_damaged_is_told_once_and_taken_when_mended(tmp_path: Path, capsys) -> None:
-    whole = encoded(picture(0))
-    filling = Filling(tmp_path, put("a.png", whole[:100]), nothing, nothing, nothing, put("a.png", whole))
+@pytest.mark.parametrize(
+    ("whole", "damaged", "reason"),
+    [
+        (encoded(picture(0)), encoded(picture(0))[:100], "truncated PNG"),
+        (
+            encoded(picture(0), "JPEG"),
+            halved(encoded(picture(0), "JPEG")),
+            "damaged JPEG: part of the picture is missing",
+        ),
+    ],
+)
+def test_a_file_that_stays_damaged_is_told_once_and_taken_when_mended(
+    tmp_path: Path, capsys, whole: bytes, damaged: bytes, reason: str
+) -> None:
+    filling = Filling(tmp_path, put("a.png", damaged), nothing, nothing, nothing, put("a.png", whole))
     assert filling.names() == ["a.png"]
-    assert capsys.readouterr().err == f"siamese: {tmp_path}/a.png: truncated PNG\n"
+    assert capsys.readouterr().err == f"siamese: {tmp_path}/a.png: {reason}\n"
 
 
 def test_what_has_left_the_folder_is_forgotten_and_numbers_go_on(tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from typing import ClassVar, Self
@@ -12,10 +10,9 @@ from typing import ClassVar, Self
 from PIL import Image, ImageChops
 from PIL.JpegImagePlugin import JpegImageFile
 
+from siamese.images.jpeg_scans import PROGRESSIVE, SEQUENTIAL, START_OF_SCAN, require_whole, segments
 from siamese.images.picture import Picture, Rejected, exif_orientation
 
-_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
-_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # not a stuffed or filling byte, nor a restart within a scan
 _NOT_HUFFMAN_DCT = {
     **dict.fromkeys((0xC3, 0xC7), "lossless"),
     **dict.fromkeys((0xC5, 0xC6, 0xDE), "hierarchical"),
@@ -39,14 +36,14 @@ class Jpeg(Picture):
         frame: tuple[int, int, int] | None = None
         orientation, adobe, first_scan = 1, False, 0
         kept = [data[:2]]
-        for marker, start, end in _segments(data):
-            if marker == _START_OF_SCAN:
+        for marker, start, end in segments(data):
+            if marker == START_OF_SCAN:
                 first_scan = start
                 break
             body = data[start + 4 : end]
             if marker in _NOT_HUFFMAN_DCT:
                 raise Rejected(f"unsupported JPEG: {_NOT_HUFFMAN_DCT[marker]}")
-            if marker in (0xC0, 0xC1, 0xC2):
+            if marker in (*SEQUENTIAL, PROGRESSIVE):
                 depth, height, width, components = struct.unpack_from(">BHHB", body)
                 if depth != 8:
                     raise Rejected(f"unsupported JPEG: {depth} bits a sample")
@@ -68,11 +65,7 @@ class Jpeg(Picture):
         return self.components in (1, 3) and self.orientation == 1
 
     def check(self) -> None:
-        for _ in _segments(self.data):
-            pass  # Pillow does without what follows the last pixel, up to the end marker; TensorFlow doesn't
-        image = self._opened()
-        image.draft(None, (1, 1))
-        image.load()
+        require_whole(self._opened(), self.header, self.data)
 
     def pixels(self) -> Image.Image:
         image: Image.Image = self._opened()
@@ -85,20 +78,3 @@ class Jpeg(Picture):
         if image.size != (self.width, self.height):
             raise Rejected("damaged JPEG: two sizes")
         return image
-
-
-def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker code, start (of its 0xFF) and end of each segment up to the end of the image, skipping the scans' code."""
-    at = 2
-    while found := _MARKER.search(data, at):
-        start, marker = found.start(), data[found.start() + 1]
-        if marker == _END_OF_IMAGE:
-            return
-        length = int.from_bytes(data[start + 2 : start + 4])
-        at = start + 2 + length
-        if start + 4 > len(data) or at > len(data):
-            break
-        if length < 2 or marker == _START_OF_IMAGE:
-            raise Rejected("damaged JPEG: a segment without content")
-        yield marker, start, at
-    raise Rejected("truncated JPEG")
