@@ -130,7 +130,8 @@ def test_role_folders_are_split_by_image_within_each_role(tmp_path: Path) -> Non
     [
         (["anchor", "positive", "negative"], "roles"),
         (["anchor", "positive", "negative", "more"], "roles"),
-        (["Anchor", "positive", "negative"], "identities"),
+        (["Anchor", "POSITIVE", "negative\u00a0"], "roles"),
+        (["anchors", "positives", "negatives"], "identities"),
         (["anchor", "positive"], "identities"),
         (["a", "b"], "identities"),
         ([], "identities"),
@@ -341,6 +342,63 @@ def test_a_failed_run_leaves_the_older_catalog(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         run(fill(tmp_path / "other", identities(2)), tmp_path)
     assert (tmp_path / "catalog.parquet").read_bytes() == before
+
+
+NFC, NFD = "J\u00fcrgen", "Ju\u0308rgen"
+LOOK_ALIKES = ["Ann", "ann", "Ben", "Ben ", "Cas", "Cas\u00a0", "Dan", "D\u200ban", "Eva", "\ufeffEva", NFC, NFD]
+
+
+def test_folders_that_look_the_same_are_one_identity_in_one_split_and_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twelve folders of six people: normal form, case, trailing and no-break space, zero-width, byte-order mark."""
+    made, _ = run(fill(tmp_path / "data", {f"{name}/1.png": n for n, name in enumerate(LOOK_ALIKES)}), tmp_path)
+    assert sorted(made["path"]) == sorted(f"{name}/1.png" for name in LOOK_ALIKES)
+    assert made["identity"].value_counts().to_dict() == dict.fromkeys(["Ann", "Ben", "Cas", "Dan", "Eva", NFC], 2)
+    assert made.groupby("identity")["split"].nunique().eq(1).all()
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "look the same" in line]
+    assert line == (
+        f"{tmp_path}/data: folders with names that look the same: 'Ann' and 'ann'; 'Ben' and 'Ben '; "
+        r"'Cas' and 'Cas\xa0'; 'Dan' and 'D\u200ban'; 'Eva' and '\ufeffEva'; and 1 more: "
+        "each group is read as one identity, because one person in two splits would be a leak; "
+        "rename the folders of different people (`siamese inspect --json` lists all groups)"
+    )
+
+
+def test_a_second_spelling_moves_no_other_identity_to_another_split(tmp_path: Path) -> None:
+    """Whoever has one folder stays where they were, and the second folder goes where the first one is."""
+    before, _ = run(fill(tmp_path / "data", identities(12)), tmp_path)
+    after, _ = run(fill(tmp_path / "data", {"WHO-003/9.png": 900}), tmp_path)
+    split_of = before.set_index("path")["split"].to_dict()
+    split_of["WHO-003/9.png"] = split_of["who-003/0.png"]
+    assert after.set_index("path")["split"].to_dict() == split_of
+
+
+def test_plain_names_give_no_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(fill(tmp_path / "data", {**identities(6), f"{NFD}/1.png": 90, f"{NFD}/2.png": 91}), tmp_path)
+    assert capsys.readouterr().err == ""
+
+
+def test_copies_in_two_spellings_of_one_folder_are_copies(tmp_path: Path) -> None:
+    found = catalog.collect(fill(tmp_path, {f"{NFD}/1.png": 1, f"{NFC}/1.png": 1}), MAX)
+    assert (taken(found), reasons(found)) == ([f"{NFD}/1.png"], {f"{NFC}/1.png": f"copy: of {NFD}/1.png"})
+
+
+def test_role_folders_in_another_case_are_role_folders(tmp_path: Path) -> None:
+    spelled = {"anchor": "Anchor", "positive": "POSITIVE", "negative": "negative "}
+    files = {f"{spelled[path.partition('/')[0]]}/{path}": n for path, n in roles(6, 6, 6).items()}
+    made, rejected = run(fill(tmp_path / "data", files), tmp_path)
+    assert rejected.empty and made["role"].value_counts().to_dict() == {"anchor": 6, "positive": 6, "negative": 6}
+    assert made["identity"].isna().sum() == 6 and set(made["identity"].dropna()) == {"target"}
+
+
+def test_folders_named_nearly_like_roles_are_named_before_the_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {f"{role}s/{n}.png": 10 * k + n for k, role in enumerate(catalog.ROLES) for n in range(3)}
+    with pytest.raises(InputError, match="3 identities with usable images are too few"):
+        run(fill(tmp_path / "data", files), tmp_path)
+    assert "folders anchors, negatives, positives look like role folders" in capsys.readouterr().err
 
 
 SCRIPT = """

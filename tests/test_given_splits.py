@@ -72,6 +72,40 @@ def test_blank_lines_of_a_list_count_for_nothing(tmp_path: Path) -> None:
     assert len(run(data)[0]) == 6
 
 
+NFC, NFD = "J\u00fcrgen", "Ju\u0308rgen"
+
+
+def test_a_listed_name_may_be_spelled_otherwise_than_its_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a table that was edited elsewhere spells it: composed, in another case, with a space at the end."""
+    rows = [(NFC, "train"), ("ANN", "validation"), ("ben\u00a0", "test")]
+    made, rejected = run(listed(people(tmp_path / "data", [NFD, "ann", "ben"]), rows))
+    assert made.groupby("identity")["split"].first().to_dict() == {NFD: "train", "ann": "validation", "ben": "test"}
+    assert list(rejected) == [LIST] and "listed have no usable image" not in capsys.readouterr().err
+
+
+def test_spellings_of_one_name_may_be_listed_in_one_split_and_not_in_two(tmp_path: Path) -> None:
+    data = people(tmp_path / "data", [NFD, NFC, *"abc"])
+    made, _ = run(listed(data, [*ABC, (NFD, "train"), (NFC, "train")]))
+    assert made.loc[made["identity"] == NFC, "split"].tolist() == ["train"] * 4
+    with pytest.raises(InputError) as raised:
+        run(listed(data, [*ABC, (NFD, "train"), (NFC, "test")]))
+    assert str(raised.value) == (
+        f"{data}/{LIST}: 'Ju\\u0308rgen' (train) and '{NFC}' (test) look the same: give both one split"
+    )
+
+
+def test_a_listed_path_may_be_in_another_normal_form(tmp_path: Path) -> None:
+    paths = [f"{role}/{NFD}-{number}.png" for role in catalog.ROLES for number in range(3)]
+    rows = [
+        (path.replace(NFD, NFC), split) for path, split in zip(paths, ["train", "validation", "test"] * 3, strict=True)
+    ]
+    spelled = [path.replace("anchor", "Anchor") for path in paths]
+    made, rejected = run(listed(images(tmp_path / "data", spelled), rows, column="path"))
+    assert made["path"].tolist() == sorted(spelled) and list(rejected) == [LIST]
+
+
 def test_role_folders_are_listed_by_path(tmp_path: Path) -> None:
     paths = [f"{role}/{number}.png" for role in catalog.ROLES for number in range(4)]
     places = [*(["train", "validation", "test"] * 3), "train", "test"]  # negative/3.png isn't listed

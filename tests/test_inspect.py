@@ -154,8 +154,9 @@ def test_role_folders_are_stable_when_each_role_is(tmp_path: Path) -> None:
         ({**identities(9), "x/1.png": b"", "y/1.png": b""}, "folders without a usable image: 2, the first is 'x'"),
         (identities(9), "only 2 identities to test on: the measured figures will be coarse"),
         (
-            {**identities(9), "Anchor/1.png": image_bytes(900), "NEGATIVE/1.png": image_bytes(901)},
-            "folders Anchor, NEGATIVE are read as identities: role folders are anchor, positive and negative",
+            {**identities(9), "Anchor/1.png": image_bytes(900), "negatives/1.png": image_bytes(901)},
+            "folders Anchor, negatives look like role folders, and are read as identities: role folders are anchor, "
+            "positive and negative, all three",
         ),
         (roles(9, 9, 9), "fewer than 100 images in a role: added data may change the split of what is there"),
     ],
@@ -164,6 +165,21 @@ def test_warns_of_what_is_odd(tmp_path: Path, files: Mapping[str, bytes], warnin
     made = report(tmp_path / "data", files)
     assert warning in made.warnings
     assert f"warning     {warning}" in inspect.to_text(made)
+
+
+def test_lists_folders_that_look_the_same(tmp_path: Path) -> None:
+    """Both spellings of each name. A folder whose images count as those of another one isn't without a usable image."""
+    pairs = {"Ju\u0308rgen/1.png": image_bytes(900), "J\u00fcrgen/2.png": image_bytes(901)}
+    pairs |= {"WHO-001/9.png": image_bytes(902), "WHO-001/notes.txt": b""}
+    made = report(tmp_path / "data", {**identities(9), **pairs})
+    assert made.look_alikes == [["Ju\u0308rgen", "J\u00fcrgen"], ["WHO-001", "who-001"]]
+    assert made.identities == 10
+    (line,) = [line for line in made.warnings if "look the same" in line]
+    assert line.startswith(
+        "folders with names that look the same: 'Ju\\u0308rgen' and 'J\u00fcrgen'; 'WHO-001' and 'who-001': each"
+    )
+    assert f"warning     {line}" in inspect.to_text(made)
+    assert not any("without a usable image" in warning for warning in made.warnings)
 
 
 def test_warns_of_nothing_where_nothing_is_odd(tmp_path: Path) -> None:

@@ -45,6 +45,12 @@ def test_subfolders_are_identities_and_files_beside_them_are_each_alone(tmp_path
     assert found.identities == 2
 
 
+def test_folders_that_look_the_same_are_one_identity(tmp_path: Path) -> None:
+    files = {f"{name}/1.png": small(n) for n, name in enumerate(["J\u00fcrgen", "Ju\u0308rgen", "ann", "Ann\u00a0"])}
+    found = new_images.find(fill(tmp_path, files), flat=False)
+    assert found.identities == 2 and sorted(found.unit.tolist()) == [0, 0, 1, 1]
+
+
 @pytest.mark.parametrize("flat", [False, True])
 def test_in_role_folders_and_in_flat_ones_each_image_is_alone(tmp_path: Path, flat: bool) -> None:
     folders = ("x", "y", "z") if flat else ("anchor", "positive", "negative")

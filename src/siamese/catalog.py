@@ -1,7 +1,8 @@
 """The catalog: which images there are, whose they are, in which split each lies; and every file not taken, with why.
 
 Two layouts are told apart by the folder's own subfolders: `anchor`, `positive` and `negative` make it role folders (one
-target identity against others); otherwise each subfolder is an identity. A pool of processes reads each file once.
+target identity against others); otherwise each subfolder is an identity. Subfolders with names that look the same are
+one identity or role (`siamese.names`). A pool of processes reads each file once.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from siamese.files import whole_file
 from siamese.given_splits import Given
 from siamese.images import SUFFIXES, FileInfo, Rejected, examine
 from siamese.linked_folders import refuse_under_dvc
+from siamese.names import canonical_name, first_folders, folder_warnings, one_spelling
 from siamese.params import CatalogParams
 from siamese.pool import mapped
 from siamese.progress import say, track
@@ -77,6 +79,11 @@ class Found:
     rejected: pd.DataFrame
     given: Given | None = None
 
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong with the names of identity folders, a line each."""
+        return folder_warnings(first_folders(self.images["path"])) if self.layout == "identities" else []
+
 
 def run(data_folder: Place, catalog_file: Path, rejected_file: Path, params: CatalogParams, max_pixels: int) -> None:
     """Reads a folder of images, writes `catalog.parquet` and `rejected.csv`: the step as DVC and Kubeflow call it.
@@ -87,6 +94,8 @@ def run(data_folder: Place, catalog_file: Path, rejected_file: Path, params: Cat
     """
     refuse_under_dvc(data_folder)
     found = listed_only(data_folder, collect(data_folder, max_pixels), params)
+    for line in found.warnings:
+        say(f"{data_folder}: {line}")
     with whole_file(rejected_file) as beside:
         found.rejected.to_csv(beside, index=False, lineterminator="\n")
     left_out = left_out_in_words(count_left_out(found.rejected["reason"]))
@@ -137,6 +146,7 @@ def found_among(images: pd.DataFrame, reasons: Mapping[str, str], layout: Layout
         reasons: path of each other file to why it isn't taken.
         layout: which of the two.
     """
+    images = images.assign(identity=images["identity"].map(one_spelling(images["identity"].dropna())))
     images = images.astype({name: _TYPES[name] for name in UNSPLIT}).sort_values("path")
     copies = copies_among(images)
     return Found(
@@ -162,7 +172,7 @@ def listed_only(data_folder: Place, found: Found, params: CatalogParams) -> Foun
 
 
 def detect_layout(data_folder: Place) -> Layout:
-    """`roles` where the folder has subfolders named exactly anchor, positive and negative; else `identities`.
+    """`roles` where the folder has subfolders named anchor, positive and negative, in any case; else `identities`.
 
     Raises:
         InputError: there is no such folder, or it can't be read.
@@ -174,7 +184,7 @@ def detect_layout(data_folder: Place) -> Layout:
             f"{data_folder}: can't be read as a folder ({error.strerror or error}): "
             "name the folder of images (data.path)"
         ) from None
-    return "roles" if folders.issuperset(ROLES) else "identities"
+    return "roles" if {canonical_name(folder) for folder in folders}.issuperset(ROLES) else "identities"
 
 
 def files_below(data_folder: Place) -> Iterator[tuple[str, str]]:
@@ -235,7 +245,7 @@ def reason_by_name(path: str, layout: Layout, unreachable: str = "") -> str:
         return unusable
     if len(parts) == 1:
         return "not in a folder of its identity" if layout == "identities" else "not in a role folder"
-    if layout == "roles" and parts[0] not in ROLES:
+    if layout == "roles" and canonical_name(parts[0]) not in ROLES:
         return f"not in a role folder: only {', '.join(ROLES)} are read"
     if suffix.lower().lstrip(".") not in SUFFIXES:
         return f"other suffix: {suffix or 'none'}, not {', '.join(SUFFIXES)}"
@@ -354,7 +364,8 @@ def _owner(path: str, layout: Layout) -> tuple[str | None, str | None]:
     first = path.partition("/")[0]
     if layout == "identities":
         return first, None
-    return (None if first == ROLES[-1] else TARGET), first
+    role = canonical_name(first)
+    return (None if role == ROLES[-1] else TARGET), role
 
 
 def _inode(status: os.stat_result) -> tuple[int, int]:

@@ -15,12 +15,14 @@ from typing import Literal
 import pandas as pd
 
 from siamese.errors import InputError
+from siamese.names import canonical_name, canonical_path, distinctly, look_alikes
 from siamese.progress import say
 from siamese.remote import Place
 from siamese.splits import HASH, SPLITS
 from siamese.tables import parsed
 
 COLUMN = {"identities": "identity", "roles": "path"}  # what a row gives a split to, by layout
+_FORM = {"identity": canonical_name, "path": canonical_path}  # in which what is listed is compared with what is there
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Given:
 
     Attributes:
         file: as named in params.yaml.
-        column: of the catalog, `identity` or `path`, whose values are keys of `split_of`.
-        split_of: each of them to its split.
+        column: of the catalog, `identity` or `path`, whose values the list names.
+        split_of: each name as listed to its split. It may be another spelling than the catalog's.
     """
 
     file: str
@@ -42,8 +44,11 @@ class Given:
 
         What it lists and isn't there is said.
         """
-        listed = images[self.column].isin(list(self.split_of))
-        lacking = sorted(set(self.split_of) - set(images[self.column]))
+        form = _FORM[self.column]
+        there = images[self.column].map(form)
+        known = set(there)
+        listed = there.isin([form(name) for name in self.split_of])
+        lacking = sorted(name for name in self.split_of if form(name) not in known)
         if lacking:
             say(f"{self.file}: {len(lacking)} of {len(self.split_of)} listed have no usable image: {lacking[0]} …")
         return images[listed], dict.fromkeys(images.loc[~listed, "path"], f"left out: not in {self.file}")
@@ -54,7 +59,8 @@ class Given:
         Raises:
             InputError: there is a split without any.
         """
-        found = images[self.column].map(self.split_of)
+        form = _FORM[self.column]
+        found = images[self.column].map(form).map({form(name): split for name, split in self.split_of.items()})
         for split in SPLITS:
             if not (found == split).any():
                 raise InputError(f"{self.file}: gives no usable image the split {split}: list some")
@@ -93,4 +99,9 @@ def read(data_folder: Place, splits: str, layout: Literal["identities", "roles"]
     twice = [name for name, count in Counter(listed[column]).items() if count > 1]
     if twice:
         raise InputError(f"{data_folder / splits}: lists {twice[0]} more than once: give each {column} one split")
-    return Given(splits, column, dict(zip(listed[column], listed["split"], strict=True)))
+    split_of = dict(zip(listed[column], listed["split"], strict=True))
+    for group in look_alikes(split_of, _FORM[column]):
+        told = " and ".join(f"{distinctly(name)} ({split_of[name]})" for name in group)
+        if len({split_of[name] for name in group}) > 1:
+            raise InputError(f"{data_folder / splits}: {told} look the same: give both one split")
+    return Given(splits, column, split_of)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from siamese.catalog import ROLES, Found, collect, kind_of, listed_only, nothing
 from siamese.errors import InputError
 from siamese.linked_folders import linked_folders
 from siamese.looks import look_at
+from siamese.names import first_folders, look_alikes
 from siamese.oddities import Oddities, find
 from siamese.params import CatalogParams
 from siamese.remote import Place
@@ -47,6 +48,7 @@ class DataReport:
         stable: whether images keep their split when others are added.
         warnings: one line each.
         trainable, why_not: whether every split allows both kinds of pairs; if not, what is missing.
+        look_alikes: names of identity folders that look the same, a list for each identity they are read as.
         near_duplicates, outliers: what a look at the pixels found, as `siamese.oddities` counts it; None: not looked.
     """
 
@@ -67,6 +69,7 @@ class DataReport:
     warnings: list[str]
     trainable: bool
     why_not: str | None
+    look_alikes: list[list[str]] = field(default_factory=list)
     near_duplicates: dict[str, Any] | None = None
     outliers: dict[str, Any] | None = None
 
@@ -160,6 +163,7 @@ def _report(read: Survey) -> DataReport:
         warnings=[*_link_warnings(read.folder), *_warnings(found, split, stable)],
         trainable=why_not is None,
         why_not=why_not,
+        look_alikes=look_alikes(first_folders(images["path"])) if found.layout == "identities" else [],
     )
 
 
@@ -269,16 +273,13 @@ def _warnings(found: Found, split: dict[str, dict[str, int]] | None, stable: boo
 
 def _identity_warnings(found: Found) -> Iterator[str]:
     counts = found.images["identity"].value_counts()
-    alike = sorted(name for name in counts.index if str(name).lower() in ROLES)
-    if len(alike) > 1:
-        yield f"folders {', '.join(alike)} are read as identities: role folders are anchor, positive and negative"
+    yield from found.warnings
     single = int((counts == 1).sum())
     if single:
         yield f"identities with one image, which gives no positive pair: {single}"
     if not counts.empty and counts.max() > UNEVEN * counts.median():
         yield f"uneven: {counts.max()} images of '{counts.idxmax()}', a median of {counts.median():g} an identity"
-    folders = {str(path).partition("/")[0] for path in _rejected(found)["path"] if "/" in path}
-    empty = sorted(folders - set(counts.index))
+    empty = sorted(first_folders(_rejected(found)["path"]) - first_folders(found.images["path"]))
     if empty:
         yield f"folders without a usable image: {len(empty)}, the first is '{_flat(empty[0])}'"
 

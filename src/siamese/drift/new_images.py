@@ -15,6 +15,7 @@ import numpy as np
 
 from siamese.catalog import detect_layout, files_below, kind_of, reason_by_name
 from siamese.images import Rejected, canonical, check
+from siamese.names import canonical_name
 from siamese.remote import Place
 from siamese.system_files import count_left_out, is_left_out
 
@@ -116,7 +117,7 @@ def find(folder: Place, flat: bool) -> NewImages:
         else:
             paths.append(path)
     misnamed = Counter(kind_of(reason) for reason in reasons if not is_left_out(reason))
-    owners = [None if flat or roles or "/" not in path else path.partition("/")[0] for path in paths]
+    owners = [None if flat or roles or "/" not in path else canonical_name(path.partition("/")[0]) for path in paths]
     unit, identities = units_of(owners)
     return NewImages(folder, paths, unit, identities, misnamed, count_left_out(reasons))
 
