@@ -22,6 +22,15 @@ def test_a_file_appears_at_the_end_of_the_block(tmp_path) -> None:
     assert names(tmp_path / "new") == ["a.txt"]
 
 
+def test_what_a_killed_process_left_is_removed_whatever_the_name_of_the_file(tmp_path) -> None:
+    """Of a file whose name is a pattern, too; no process has the number 2^22 + 1, beyond Linux's largest."""
+    for name in ("a.txt", "a[1].txt", "a*.txt"):
+        (tmp_path / f".{name}.unfinished-{2**22 + 1}").write_text("half")
+        with files.whole_file(tmp_path / name) as beside:
+            beside.write_text("whole")
+    assert names(tmp_path) == ["a*.txt", "a.txt", "a[1].txt"]
+
+
 def test_a_failure_leaves_the_older_file_and_nothing_beside_it(tmp_path) -> None:
     (tmp_path / "a.txt").write_text("older")
     with pytest.raises(RuntimeError), files.whole_file(tmp_path / "a.txt") as beside:

@@ -331,6 +331,97 @@ def test_removal_looks_for_impostors_anew(tmp_path: Path) -> None:
     assert galleries.read(file).identities == []
 
 
+NFC, NFD = "J\u00fcrgen", "Ju\u0308rgen"
+SPELLINGS = [NFC, NFD, NFC.upper(), f"{NFC}\u00a0", f" {NFD}", f"\ufeff{NFC}", "J\u00fcr\u200bgen"]
+
+
+def in_bytes(place: float) -> bytes:
+    """An embedding, as its file holds it."""
+    return np.array([place], "<f4").tobytes()
+
+
+def written_before(file: Path, *rows: tuple[str | None, float]) -> Path:
+    """A gallery's file as versions wrote it that compared names by their characters: each spelling is an identity."""
+    made = enrolled(*((f"person-{number}", place) for number, (_, place) in enumerate(rows)))
+    galleries.change(file, lambda _: made)
+    order = sorted(range(len(rows)), key=lambda row: (rows[row][0] is None, rows[row][0]))
+    table = pa.parquet.read_table(file).take(pa.array(order))
+    names = pa.array([rows[row][0] for row in order], pa.string())
+    paths = pa.array([f"{name}/{place}.png" for name, place in (rows[row] for row in order)])
+    for column, values in (("identity", names), ("path", paths)):
+        table = table.set_column(table.column_names.index(column), column, values)
+    pa.parquet.write_table(table, file, compression="none", use_dictionary=["identity"])
+    return file
+
+
+def test_spellings_of_one_name_are_one_identity_shown_as_it_was_first_enrolled() -> None:
+    made = enrolled((NFD, 0), ("ben", 3))
+    made = enrolled(*((name, place + 10) for place, name in enumerate(SPELLINGS)), there=made)
+    assert summary(made).identities == {NFD: 8, "ben": 1}
+    assert enrolled((NFD, 0), (NFC, 1), (f"{NFC} ", 2)).identities == [NFC]
+
+
+def test_an_image_under_two_spellings_of_one_name_is_no_contradiction() -> None:
+    made = enrolled((NFD, 0))
+    again = pd.DataFrame([(f"id-{NFD}-0", NFC, "again.png")], columns=COLUMNS, dtype=object)
+    assert made.new_among(again).tolist() == [False]
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["enrolled now", "in a file of before"])
+@pytest.mark.parametrize("named", [NFC, NFD, f"{NFC.lower()} "])
+def test_nothing_of_a_removed_person_is_left_in_the_file(tmp_path: Path, named: str, before: bool) -> None:
+    """Neither an embedding nor a name in any spelling, in the file's own bytes or beside it; the others stay."""
+    file = tmp_path / "people.parquet"
+    rows = [*((name, 1000.5 + number) for number, name in enumerate(SPELLINGS)), ("ben", 3), (None, 7)]
+    if before:
+        written_before(file, *rows)
+    else:
+        galleries.change(file, lambda _: enrolled(*rows))
+    older = file.read_bytes()
+    killed = tmp_path / f".people.parquet.unfinished-{os.getppid()}"  # of a process whose number another one has now
+    killed.write_bytes(older)
+    personal = [in_bytes(place) for _, place in rows[:7]]
+    spelled = [name.encode() for name in ((*SPELLINGS, "rgen") if before else ("rgen", "RGEN"))]
+    assert all(part in older for part in (*personal, *spelled))
+    removed, _ = galleries.remove(file, [named], [], unknown=False)
+    assert removed == 7
+    left = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert not [part for part in (*personal, *(name.encode() for name in SPELLINGS), b"rgen", b"RGEN") if part in left]
+    assert in_bytes(3) in left and in_bytes(7) in left
+    assert galleries.read(file).images["identity"].tolist() == ["ben", None]
+
+
+def test_spellings_in_a_file_of_before_are_read_as_one_identity_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three images in two spellings at 0, 1, 2 and ben at 9: the nearest other of 2 is ben, 7 away, and not 1."""
+    file = written_before(tmp_path / "old.parquet", (NFD, 0), (NFC, 1), (NFC, 2), ("ben", 9))
+    before = file.read_bytes()
+    found = galleries.read(file)
+    assert summary(found).identities == {NFC: 3, "ben": 1}
+    by_path = dict(zip(found.images["path"], found.impostors["best"].tolist(), strict=True))
+    expected = {f"{NFD}/0.png": 9, f"{NFC}/1.png": 8, f"{NFC}/2.png": 7, "ben/9.png": 7}
+    assert by_path == {path: pytest.approx(sigmoid(-distance)) for path, distance in expected.items()}
+    assert capsys.readouterr().err == (
+        rf"{file}: names that look the same are read as one identity: 'Ju\u0308rgen' and '{NFC}'" + "\n"
+    )
+    assert file.read_bytes() == before
+    galleries.change(file, lambda there: enrolled(("cas", 20), there=there))
+    assert galleries.read(file).identities == [NFC, "ben", "cas"]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_name_that_is_not_there_is_answered_with_one_that_nearly_is() -> None:
+    with pytest.raises(InputError) as refused:
+        enrolled((NFC, 0), ("ben", 3)).without(["Jurgen"], [], unknown=False)
+    assert str(refused.value) == (f"Jurgen: isn't in the gallery, but {NFC} is: `siamese gallery list` shows what is")
+
+
+def test_an_image_may_be_named_in_another_normal_form() -> None:
+    made = enrolled((NFD, 0), (NFD, 1))
+    assert made.without([], [f"{NFC}/0.png"], unknown=False).images["path"].tolist() == [f"{NFD}/1.png"]
+
+
 def test_removal_from_nowhere_leaves_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is missing"):
         galleries.remove(tmp_path / "nowhere.parquet", ["ann"], [], unknown=False)

@@ -150,6 +150,35 @@ def test_single_images_are_added_under_a_name(run: Run, people: Path, enrolled: 
     assert code == 2 and f"{image}: is enrolled as Jürgen B., and can't be somebody else too" in err
 
 
+def test_a_name_from_a_folder_and_one_from_the_keyboard_are_one_person(run: Run, people: Path, tmp_path: Path) -> None:
+    """The folder's name decomposed, as macOS may write it; the option's composed, as keyboards give it."""
+    nfc, nfd = "J\u00fcrgen", "Ju\u0308rgen"
+    gallery, images = tmp_path / "g.parquet", sorted((people / "known/writer-009").iterdir())
+    (tmp_path / "in" / nfd).mkdir(parents=True)
+    shutil.copy(images[0], tmp_path / "in" / nfd)
+    shutil.copytree(people / "known/writer-001", tmp_path / "in/writer-001")
+    assert run("enroll", gallery, tmp_path / "in")[0] == 0
+    code, out, err = run("enroll", gallery, "--identity", nfc, images[1])
+    assert (code, out) == (0, "enrolled 1 images\nthe gallery: 5 images of 2 identities\n")
+    assert rf"'{nfc}': enrolled as 'Ju\u0308rgen', which is in the gallery and looks the same" in err.splitlines()
+    assert run("gallery", "list", gallery)[1].splitlines()[0] == f"{nfd}  2"
+    for image in images[:2]:
+        found = json.loads(run("identify", gallery, image, "--threshold", "0", "--top", "9", "--json")[1])["images"][0]
+        assert found["identity"] == nfd and len(found["candidates"]) == 2
+    assert run("gallery", "remove", gallery, nfc)[1] == "removed 2 images\nthe gallery: 3 images of 1 identities\n"
+    assert galleries.read(gallery).identities == ["writer-001"]
+
+
+def test_folders_that_look_the_same_are_enrolled_as_one_person_and_named(
+    run: Run, people: Path, tmp_path: Path
+) -> None:
+    for name, writer in (("Ann", "writer-001"), ("ann\u200b", "writer-002"), ("ben", "writer-003")):
+        shutil.copytree(people / "known" / writer, tmp_path / "in" / name)
+    _, out, err = run("enroll", tmp_path / "g.parquet", tmp_path / "in")
+    assert out == "enrolled 9 images\nthe gallery: 9 images of 2 identities\n"
+    assert rf"{tmp_path}/in: folders with names that look the same: 'Ann' and 'ann\u200b': each group is read as" in err
+
+
 def test_people_not_to_be_recognised_set_the_threshold(run: Run, people: Path, enrolled: Path, tmp_path: Path) -> None:
     """The four writers who aren't enrolled, 3 images each: at a rate of 1 in 13 none of the 12 is accepted, and each
     of the 24 enrolled is its own best reference."""
@@ -251,18 +280,22 @@ def test_wrong_input_is_one_line_and_nothing_is_written(run: Run, people: Path, 
     new, image = tmp_path / "new/g.parquet", the_only(people / "probes/writer-000")
     (tmp_path / "bad/x").mkdir(parents=True)
     (tmp_path / "bad/x/text.png").write_text("no image")
-    for role in ("anchor", "positive", "negative"):
+    for number, role in enumerate(("anchor", "positive", "negative")):
         (tmp_path / "roles" / role).mkdir(parents=True)
         shutil.copy(image, tmp_path / "roles" / role)
+        (tmp_path / f"roles in plural/{role}s").mkdir(parents=True)
+        shutil.copy(the_only(people / f"probes/writer-00{number}"), tmp_path / f"roles in plural/{role}s")
     before = enrolled.read_bytes()
     for arguments, expected in (
         (("enroll", new, tmp_path / "nowhere"), "nowhere: name one folder <identity>/*; single images go with --iden"),
         (("enroll", new, people, people), "name one folder"),
         (("enroll", new, tmp_path / "bad"), "no usable image: 1 of 1 files are rejected"),
         (("enroll", new, tmp_path / "roles"), "holds role folders (anchor, positive, negative)"),
+        (("enroll", new, tmp_path / "roles in plural"), "holds role folders (anchors, negatives, positives)"),
         (("enroll", new, "--identity", "a", tmp_path / "bad/x/text.png"), "text.png: not an image"),
         (("enroll", new, "--identity", "a/b", image), "--identity 'a/b': can't be a name (contains /)"),
         (("enroll", new, "--identity", " ", image), "can't be a name (empty)"),
+        (("enroll", new, "--identity", "\u200b\u00a0", image), "can't be a name (empty)"),
         (("enroll", new, "--identity", "a", "--unknown", image), "exclude each other"),
         (("enroll", image, people / "known"), "is no gallery"),
         (("enroll", new, people / "known", "--model", tmp_path), "no trained model here"),
@@ -280,7 +313,7 @@ def test_wrong_input_is_one_line_and_nothing_is_written(run: Run, people: Path, 
         code, _, err = run(*arguments)
         assert code == 2 and expected in err.splitlines()[-1], (arguments, err)
     assert enrolled.read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "roles"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "roles", "roles in plural"]
 
 
 def test_an_emptied_gallery_answers_nothing(run: Run, people: Path, enrolled: Path, tmp_path: Path) -> None:

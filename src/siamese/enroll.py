@@ -15,7 +15,8 @@ from siamese import catalog, galleries, given, references
 from siamese.errors import InputError
 from siamese.gallery import COLUMNS, Gallery
 from siamese.images import Rejected, examine
-from siamese.progress import track
+from siamese.names import almost_roles, canonical_name, distinctly, first_folders, one_spelling
+from siamese.progress import say, track
 from siamese.search import Head
 from siamese.system_files import count_left_out, is_left_out, left_out_in_words
 
@@ -102,6 +103,7 @@ def run(
     weights = found.weights()
     before = galleries.read(gallery_file, weights) if gallery_file.exists() else None
     taken = _taken(sources, identity, unknown, max_pixels)
+    _say_other_spellings(taken, before)
     new = before.new_among(taken.images) if before else np.ones(len(taken.images), bool)
     if before is not None and not new.any():
         return _told(before, 0, taken)
@@ -136,7 +138,7 @@ def _taken(sources: Sequence[Path], identity: str | None, unknown: bool, max_pix
         raise InputError("--identity and --unknown exclude each other: give one")
     if identity is not None:
         reason = "contains /" if "/" in identity else catalog.reason_by_name(f"{identity}/image.png", "identities")
-        if not identity.strip() or reason:
+        if not canonical_name(identity) or reason:
             raise InputError(f"--identity {identity!r}: can't be a name ({reason or 'empty'}): give another")
     return of_files(sources, identity, max_pixels)
 
@@ -151,11 +153,14 @@ def of_folder(folder: Path, max_pixels: int) -> Taken:
     if reason:
         raise InputError(f"{shown}: {reason}, which paths in a gallery are: rename the folder")
     found = catalog.collect(folder, max_pixels)
-    if found.layout == "roles":
+    roles = catalog.ROLES if found.layout == "roles" else almost_roles(first_folders(found.images["path"]))
+    if roles:
         raise InputError(
-            f"{folder}: holds role folders ({', '.join(catalog.ROLES)}), which don't tell who is who: name a folder "
+            f"{folder}: holds role folders ({', '.join(roles)}), which don't tell who is who: name a folder "
             "<identity>/*, or give images with --identity NAME"
         )
+    for line in found.warnings:
+        say(f"{folder}: {line}")
     if found.images.empty:
         raise InputError(f"{folder}: {catalog.nothing_usable(found)}")
     prefixed = {"path": [os.path.join(folder, path) for path in found.images["path"]]}
@@ -204,6 +209,16 @@ def _files_of(sources: Sequence[Path]) -> list[tuple[str, str]]:
             shown, odd = _in_utf8(os.path.join(source, path))
             found.append((shown, reason or odd))
     return found
+
+
+def _say_other_spellings(taken: Taken, there: Gallery | None) -> None:
+    identities = taken.images["identity"].dropna()
+    shown = one_spelling(identities, kept=there.identities if there else [])
+    for name in sorted(set(identities)):
+        if shown[name] != name:
+            say(
+                f"{distinctly(name)}: enrolled as {distinctly(shown[name])}, which is in the gallery and looks the same"
+            )
 
 
 def _in_utf8(path: str) -> tuple[str, str]:

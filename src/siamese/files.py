@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -178,7 +179,7 @@ def _beside(path: Path, state: str) -> Path:
 
 def _clear_leftovers(path: Path) -> None:
     """Removes what a killed process left beside `path`; what it had just moved away to replace, it puts back."""
-    for leftover in path.parent.glob(f".{path.name}.*-*"):
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*-*"):
         found = re.fullmatch(r"(unfinished|older)-(\d+)", leftover.name.removeprefix(f".{path.name}."))
         if found and not _alive(int(found[2])):
             if found[1] == "older":

@@ -9,6 +9,7 @@ model is needed. siamese.checksum, the SHA-256 of digest and layer, guards both 
 from __future__ import annotations
 
 import base64
+import glob
 import hashlib
 import stat
 from collections.abc import Callable, Collection
@@ -23,6 +24,7 @@ import pyarrow.parquet
 from siamese.errors import InputError
 from siamese.files import only_one, unwritable, whole_file
 from siamese.gallery import COLUMNS, Gallery, How
+from siamese.names import listed, look_alikes
 from siamese.progress import say
 from siamese.search import Head
 
@@ -32,7 +34,7 @@ _ROWS_A_GROUP = 4096
 
 
 def read(file: Path, model: str | None = None) -> Gallery:
-    """The gallery in a file.
+    """The gallery in a file. Where files of before hold several spellings of a name, it has one, and that is said.
 
     Args:
         file: as `change` wrote it.
@@ -41,6 +43,19 @@ def read(file: Path, model: str | None = None) -> Gallery:
     Raises:
         InputError: it is missing, no gallery, or of another model.
     """
+    found = _open(file)
+    if model is not None and found.model != model:
+        raise InputError(
+            f"{file}: its images were embedded by another model ({found.model[:12]}, not {model[:12]}): "
+            "name that one with --model, or enroll the images anew in another file"
+        )
+    alike = look_alikes(found.identities)
+    if alike:
+        say(f"{file}: names that look the same are read as one identity: {listed(alike)}")
+    return found.with_one_spelling()
+
+
+def _open(file: Path) -> Gallery:
     if file.exists() and not file.is_file():  # a pipe would be waited for
         raise InputError(f"{file}: is no regular file: name one that `siamese enroll` wrote")
     try:
@@ -48,6 +63,7 @@ def read(file: Path, model: str | None = None) -> Gallery:
             found = _read(opened)
             if CHECKSUM not in opened.schema_arrow.metadata:
                 say(f"{file}: an older version wrote it, without a checksum of its model: `siamese enroll` adds one")
+            return found
     except FileNotFoundError:
         raise InputError(f"{file} is missing: make it by `siamese enroll {file} FOLDER`, or name another") from None
     except PermissionError as error:
@@ -55,12 +71,6 @@ def read(file: Path, model: str | None = None) -> Gallery:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{file}: is no gallery ({reason}): name one that `siamese enroll` wrote") from error
-    if model is not None and found.model != model:
-        raise InputError(
-            f"{file}: its images were embedded by another model ({found.model[:12]}, not {model[:12]}): "
-            "name that one with --model, or enroll the images anew in another file"
-        )
-    return found
 
 
 def change(file: Path, changed: Callable[[Gallery | None], Gallery]) -> Gallery:
@@ -82,7 +92,8 @@ def change(file: Path, changed: Callable[[Gallery | None], Gallery]) -> Gallery:
             held.enter_context(only_one(file.with_name(f".{file.name}.lock")))
         except OSError as error:
             raise unwritable(file, error) or error from error
-        made = changed(read(file) if file.exists() else None).with_impostors()
+        made = changed(_open(file).with_one_spelling() if file.exists() else None).with_impostors()
+        _clear_unfinished(file)
         with whole_file(file) as beside:
             _write(beside, made)
             if file.exists():  # who may read it is for its owner to say
@@ -106,13 +117,19 @@ def remove(file: Path, identities: Collection[str], images: Collection[str], unk
 
     def less(there: Gallery | None) -> Gallery:
         nonlocal gone
-        old = there if there is not None else read(file)
+        old = there if there is not None else _open(file)
         left = old.without(identities, images, unknown)
         gone = len(old.images) - len(left.images)
         return left
 
     left = change(file, less)
     return gone, left
+
+
+def _clear_unfinished(file: Path) -> None:
+    """Remove what killed processes left: embeddings, maybe of somebody who is being removed. The lock must be held."""
+    for leftover in file.parent.glob(f".{glob.escape(file.name)}.unfinished-*"):
+        leftover.unlink(missing_ok=True)
 
 
 def _read(opened: pa.parquet.ParquetFile) -> Gallery:

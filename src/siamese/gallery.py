@@ -1,7 +1,8 @@
 """A gallery: the embeddings of enrolled images, whose they are, and which model made them.
 
-Rows are sorted by identity, so that an identity's references lie together. Images without an identity are of people who
-aren't to be recognised: they are never an answer, and tell how high the scores of such people go.
+Rows are sorted by identity, so that an identity's references lie together. Spellings that are the same to a person are
+one identity (`siamese.names`), displayed as it was first enrolled. Images without an identity are of people who aren't
+to be recognised: they are never an answer, and tell how high the scores of such people go.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from siamese.errors import InputError
+from siamese.names import canonical_name, look_alikes, nearly_the_same, nfc, one_spelling
 from siamese.search import Head, scores
 
 How = Literal["best", "mean"]
@@ -101,6 +103,11 @@ class Gallery:
                 highest[part] = by_identity.max(axis=1)
         return replace(self, impostors=found)
 
+    def spelled(self, identities: pd.Series) -> pd.Series:
+        """Identities, or None, as the gallery displays them, or will once they are in it."""
+        shown = one_spelling(identities.dropna(), kept=self.identities)
+        return pd.Series([shown.get(name) for name in identities], identities.index, dtype=object)
+
     def new_among(self, images: pd.DataFrame) -> np.ndarray:
         """Which of some images, columns `COLUMNS`, aren't here yet: bool [images].
 
@@ -108,7 +115,8 @@ class Gallery:
             InputError: one is here under another identity.
         """
         here = dict(zip(self.images["image_id"], self.images["identity"], strict=True))
-        for image_id, identity, path in zip(*(images[name] for name in COLUMNS), strict=True):
+        spelled = self.spelled(images["identity"])
+        for image_id, identity, path in zip(images["image_id"], spelled, images["path"], strict=True):
             if here.get(image_id, identity) != identity:
                 raise InputError(
                     f"{path}: is enrolled as {shown(here[image_id])}, and can't be {shown(identity)} "
@@ -127,6 +135,7 @@ class Gallery:
             InputError: one is here under another identity.
         """
         new = self.new_among(images)
+        images = images.assign(identity=self.spelled(images["identity"]))
         merged = pd.concat([self.images, images.loc[new, COLUMNS]], ignore_index=True).astype(object)
         order = merged.sort_values(["identity", "path"], na_position="last").index.to_numpy()
         return replace(
@@ -136,28 +145,38 @@ class Gallery:
             impostors=_none_looked_for(len(merged)),
         )
 
+    def with_one_spelling(self) -> Gallery:
+        """The gallery with one spelling for each identity: files written before may have several."""
+        if not look_alikes(self.identities):
+            return self
+        return Gallery.empty(self.model, self.head).with_images(self.images, self.embeddings).with_impostors()
+
     def without(self, identities: Collection[str], images: Collection[str], unknown: bool) -> Gallery:
         """The gallery without some images; impostors are left to be looked for.
 
         Args:
-            identities: names, of which all images go.
+            identities: names, of which all images go. Another spelling of the same name is enough.
             images: paths as given when they were enrolled, or image ids.
             unknown: whether all images of no identity go, too.
 
         Raises:
             InputError: one isn't here.
         """
-        absent = [name for name in identities if name not in set(self.identities)]
-        known = set(self.images["path"]) | set(self.images["image_id"])
-        absent += [name for name in images if name not in known]
+        named = {canonical_name(name): name for name in self.identities}
+        absent = [name for name in identities if canonical_name(name) not in named]
+        paths = self.images["path"].map(nfc)
+        known = set(paths) | set(self.images["image_id"])
+        absent += [name for name in images if nfc(name) not in known]
         if absent:
+            near = nearly_the_same(absent[0], self.identities)
+            but = f", but {', '.join(near)} is" if near else ""
             raise InputError(
-                f"{absent[0] or repr(absent[0])}: isn't in the gallery: `siamese gallery list` shows what is"
+                f"{absent[0] or repr(absent[0])}: isn't in the gallery{but}: `siamese gallery list` shows what is"
             )
         if unknown and self.enrolled == len(self.images):
             raise InputError("--unknown: no image of nobody's is in the gallery: `siamese gallery list` shows what is")
-        gone = self.images["identity"].isin(list(identities))
-        gone |= self.images["path"].isin(list(images)) | self.images["image_id"].isin(list(images))
+        gone = self.images["identity"].isin([named[canonical_name(name)] for name in identities])
+        gone |= paths.isin([nfc(name) for name in images]) | self.images["image_id"].isin(list(images))
         if unknown:
             gone |= self.images["identity"].isna()
         kept = np.flatnonzero(~gone.to_numpy(bool))
