@@ -106,6 +106,30 @@ def test_references_name_versions_by_number_or_alias(files: Uploaded) -> None:
             registry.resolve(wrong)
 
 
+def test_a_second_model_that_looks_the_same_as_another_is_refused(files: Uploaded) -> None:
+    """Here two names that differ by case would be two models; on MySQL they are one. What is there already goes on."""
+    files.version("alike", "champion")
+    with pytest.raises(InputError) as refused:
+        Registry("Alike").refuse_look_alikes()
+    assert "registry.name = Alike: http" in str(refused.value) and "\n" not in str(refused.value)
+    assert str(refused.value).endswith(
+        "has a model alike, which looks the same: set registry.name to alike, or choose another name"
+    )
+    Registry("alike").refuse_look_alikes()
+    Registry("not-alike").refuse_look_alikes()
+    files.version("Alike")
+    Registry("Alike").refuse_look_alikes()
+
+
+def test_a_reference_in_another_case_is_answered_with_the_one_that_is_there(files: Uploaded) -> None:
+    files.version("cased", "champion")
+    for reference in ("models:/Cased@champion", "models:/cased@Champion"):
+        with pytest.raises(
+            InputError, match="has no such model or alias, but models:/cased@champion: `siamese models`"
+        ):
+            registry.resolve(reference)
+
+
 def test_a_version_is_fetched_as_a_model_folder_and_kept(files: Uploaded, tmp_path: Path) -> None:
     version = files.version("fetched")
     place = Registry("fetched").fetch(version, tmp_path)

@@ -106,6 +106,7 @@ def run(
     known = _registered(registry, evaluated.digest)
     if known:
         return Registered(_challenging(registry, known), new=False)
+    registry.refuse_look_alikes()
 
     from siamese.tracking.sync import ensure_run
 

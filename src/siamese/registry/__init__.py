@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from siamese.errors import InputError
 from siamese.files import digest, only_one, whole_folder
+from siamese.names import canonical_name
 from siamese.tracking.server import connect, file_of, reached, shown, tracking_uri
 
 if TYPE_CHECKING:
@@ -97,6 +98,24 @@ class Registry:
         """
         with reached():
             return self._read(number, self._aliases())
+
+    def look_alikes(self) -> list[str]:
+        """Return the other registered models whose names look the same as this one's, sorted."""
+        return sorted(
+            name for name in self._names() if name != self.name and canonical_name(name) == canonical_name(self.name)
+        )
+
+    def refuse_look_alikes(self) -> None:
+        """Raise InputError if a version would make a second registered model that looks the same as another.
+
+        The databases of some servers compare names without regard to case, those of others do not.
+        """
+        alike = self.look_alikes()
+        if alike and self.name not in self._names():
+            raise InputError(
+                f"registry.name = {self.name}: {shown(tracking_uri())} has a model {alike[0]}, which looks the same: "
+                f"set registry.name to {alike[0]}, or choose another name"
+            )
 
     def with_tag(self, tag: str, value: str) -> Version | None:
         """The newest version whose tag has this value."""
@@ -221,6 +240,19 @@ class Registry:
         file = file_of(tracking_uri())
         return self._client is None and file is not None and not file.exists()
 
+    def _names(self) -> set[str]:
+        """Return the names of all registered models."""
+        if self._no_file_yet():
+            return set()
+        names: set[str] = set()
+        page = None
+        with reached():
+            while page != "":
+                answer = self.client.search_registered_models(max_results=200, page_token=page)
+                names |= {model.name for model in answer}
+                page = answer.token or ""
+        return names
+
     def _aliases(self) -> dict[str, int]:
         from mlflow.exceptions import MlflowException
 
@@ -247,10 +279,23 @@ def resolve(reference: str) -> tuple[Registry, Version]:
         return registry, registry.version(int(parts["version"]))
     found = registry.alias(parts["alias"])
     if found is None:
+        alike = ", ".join(_look_alikes(registry, parts["alias"]))
         raise InputError(
-            f"{reference}: {shown(tracking_uri())} has no such model or alias: `siamese models` lists what there is"
+            f"{reference}: {shown(tracking_uri())} has no such model or alias{f', but {alike}' if alike else ''}: "
+            "`siamese models` lists what there is"
         )
     return registry, found
+
+
+def _look_alikes(registry: Registry, alias: str) -> list[str]:
+    """Return the references that look the same as one of this model and alias."""
+    return [
+        f"{SCHEME}{name}@{other}"
+        for name in (registry.name, *registry.look_alikes())
+        for version in Registry(name).versions()
+        for other in version.aliases
+        if canonical_name(other) == canonical_name(alias)
+    ]
 
 
 def _version(found: Any, aliases: Mapping[str, int]) -> Version:
