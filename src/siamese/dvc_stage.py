@@ -157,7 +157,7 @@ class WatchfulListener:
         """As `siamese.train.Listener`."""
         self._listener.epoch(row)
         if self._inputs:
-            self._inputs.warn("undo this before training ends, or it will end without a recorded model")
+            self._inputs.warn("undo this before training ends, or the stage will fail")
 
     def ended(self, checkpoints: Path) -> None:
         """As `siamese.train.Listener`.
@@ -166,7 +166,7 @@ class WatchfulListener:
             InputError: names what was changed.
         """
         if self._inputs:
-            self._inputs.require_unchanged("undo this and run `dvc repro` to keep this training, or train anew by it")
+            self._inputs.require_unchanged("run `dvc repro` again; undo the edit first to finish this training")
         self._listener.ended(checkpoints)
 
 
