@@ -108,6 +108,19 @@ def test_experiments(project: Repository) -> None:
     assert (project.folder / "compared/index.html").exists()
 
 
+def test_a_dry_run_in_a_fresh_clone_says_what_the_page_quotes(repository: Repository, tmp_path: Path) -> None:
+    section = SECTIONS["What runs again"]
+    failure, up_to_date = re.findall(r"`(failed to [^`]+|Data and [^`]+)`", section)
+    clone = repository.clone(tmp_path / "fresh")
+    said = clone.run("dvc", "repro", "--dry", exit_codes=[255])
+    assert "Running stage 'data/dvc.yaml:sample'" in said and failure in said
+    assert up_to_date in clone.run("dvc", "repro", "--dry", "--allow-missing")
+    assert clone.run("git", "status", "--porcelain") == ""
+    clone.run("dvc", "cache", "dir", "--local", str(repository.folder / ".dvc/cache"))
+    clone.run("dvc", "checkout")
+    assert clone.would_run() == []
+
+
 def test_every_section_with_commands_is_followed_by_a_test() -> None:
     followed = set(re.findall(r'follow\(project, "([^"]+)"\)', Path(__file__).read_text()))
     assert followed == {section for section in SECTIONS if blocks(section)}
