@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,7 +49,7 @@ class BeamServer:
                 stderr=subprocess.STDOUT,
                 umask=UMASK,
             )
-        wait_for(self.port, self.process, deadline=time.monotonic() + 120)
+        wait_for(self.port, self.process)
 
     @property
     def address(self) -> str:

@@ -7,16 +7,17 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import settings
+from waiting import PATIENCE, wait_until
 
-from siamese import cli, params
+from siamese import cli, params, progress
 
 settings.register_profile("project", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("project")
@@ -47,6 +48,8 @@ SMALL = {
 }
 for name in ("MLFLOW_TRACKING_URI", "SIAMESE_SWEEP", "DVC_EXP_BASELINE_REV", "DVC_EXP_NAME"):
     os.environ.pop(name, None)  # no test writes to a developer's own server
+os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = f"{PATIENCE:.0f}"  # a server on a busy machine is slow, not away
+progress.SECONDS_BETWEEN_LINES = PATIENCE  # or on a busy machine there would be lines that tests don't expect
 
 
 def group_of(file: str) -> str:
@@ -165,12 +168,22 @@ class Repository:
 
     def finish_queue(self) -> None:
         """Returns when the queue of experiments is empty. A worker that died, which DVC's do at times, is replaced."""
-        deadline = time.monotonic() + 1800
-        while re.search(r"(Queued|Running)$", status := self.run("dvc", "queue", "status"), flags=re.MULTILINE):
-            assert time.monotonic() < deadline, status
-            if "0 active, 0 idle" in status:
+
+        def finished() -> bool:
+            status = self.run("dvc", "queue", "status")
+            if not re.search(r"(Queued|Running)$", status, flags=re.MULTILINE):
+                return True
+            if "0 active, 0 idle" in status and not self._queue_is_served():
                 self.run("dvc", "queue", "start")
-            time.sleep(5)
+            return False
+
+        wait_until(finished)
+
+    def _queue_is_served(self) -> bool:
+        """Whether a worker runs, or is about to: DVC sees one only some time after its start."""
+        processes = psutil.process_iter(["cmdline", "cwd"])
+        commands = [one.info["cmdline"] or [] for one in processes if one.info["cwd"] == str(self.folder)]
+        return any("queue-worker" in command or command[-2:] == ["queue", "start"] for command in commands)
 
     def set(self, key: str, old: str, new: str) -> None:
         text = (self.folder / "params.yaml").read_text()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -13,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 TAG = "test"
 ANY_USER = "12345:6789"  # which no image knows
-SECONDS = 180  # until something that should happen counts as not happening
 
 needs_engine = pytest.mark.skipif(
     "DOCKER_HOST" not in os.environ, reason="DOCKER_HOST names no container engine to build and run images with"
@@ -61,20 +60,15 @@ def container(*arguments: str) -> Iterator[str]:
         docker("rm", "--force", made)
 
 
-def wait_until(true: Callable[[], object], made: str) -> None:
-    """Returns when `true()` is true; fails when the container has ended, or after `SECONDS`."""
-    deadline = time.monotonic() + SECONDS
-    while not true():
-        assert inspected(made)["State"]["Running"] and time.monotonic() < deadline, docker("logs", made)
-        time.sleep(0.2)
+def wait_until_in(made: str, happens: Callable[[], object]) -> None:
+    """Returns when `happens()` is true; fails when the container has ended."""
+
+    def runs() -> None:
+        assert inspected(made)["State"]["Running"], docker("logs", made)
+
+    wait_until(happens, meanwhile=runs)
 
 
 def wait_until_healthy(made: str) -> None:
-    """Returns when the image's own HEALTHCHECK says so; fails where it says the contrary, or the container ends."""
-
-    def healthy() -> bool:
-        status = inspected(made)["State"]["Health"]["Status"]
-        assert status != "unhealthy", docker("logs", made)
-        return status == "healthy"
-
-    wait_until(healthy, made)
+    """Returns when the image's own HEALTHCHECK says so; fails where the container ends."""
+    wait_until_in(made, lambda: inspected(made)["State"]["Health"]["Status"] == "healthy")

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,7 +53,7 @@ class MlflowServer:
                 cwd=self.folder,
                 start_new_session=True,
             )
-        wait_for(self.port, self._process, deadline=time.monotonic() + 180)
+        wait_for(self.port, self._process)
 
     def kill(self) -> None:
         """Ends it at once, as a lost machine would."""

@@ -6,10 +6,11 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from waiting import PATIENCE, wait_until
 
 S3_KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
@@ -48,21 +49,22 @@ def serving(command: list[str], port: int, log: Path) -> Iterator[str]:
     with log.open("w") as output:
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | S3_KEYS)
         try:
-            wait_for(port, server, deadline=time.monotonic() + 120)
+            wait_for(port, server)
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
             server.wait()
 
 
-def wait_for(port: int, server: subprocess.Popen, deadline: float) -> None:
-    """Returns once the port answers; fails when the server has ended or the deadline has passed."""
-    while time.monotonic() < deadline:
+def wait_for(port: int, server: subprocess.Popen) -> None:
+    """Returns once the port answers; fails when the server has ended."""
+
+    def answers() -> bool:
         assert server.poll() is None, "the server ended: its log is beside"
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
         except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise TimeoutError("the server did not answer")
+            return False
+        return True
+
+    wait_until(answers)

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from waiting import PATIENCE
 
 from siamese.serving.batcher import Batcher, Full
 
-NO_WAIT, LONG = 0.0, 600.0  # seconds; nothing here takes the second: a full batch doesn't wait
+NO_WAIT, LONG = 0.0, 10 * PATIENCE  # seconds; nothing here takes the second: a full batch doesn't wait
 
 
 class Model:
@@ -28,7 +29,7 @@ class Model:
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         self.batches.append(pixels[:, 0].tolist())
         self.began.set()
-        assert self.allowed.wait(60)
+        assert self.allowed.wait(PATIENCE)
         if (pixels < 0).any():
             raise ValueError("the model failed")
         return 2 * pixels
@@ -49,7 +50,7 @@ def with_batcher(
         batcher = Batcher(model, batch, wait, queue, sizes.append)
         running = asyncio.create_task(batcher.run())
         try:
-            await asyncio.wait_for(test(batcher, model), 60)
+            await asyncio.wait_for(test(batcher, model), PATIENCE)
         finally:
             model.allowed.set()
             running.cancel()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT, Repository, changed_stages, working_folder
+from waiting import PATIENCE
 
 from siamese.tracking.server import connect
 
@@ -107,7 +108,7 @@ def dom(browser: str, file: Path) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     return done.stdout
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Repository, working_folder
+from waiting import PATIENCE
 
 from siamese import cli, lineage, params
 from siamese.errors import InputError
@@ -19,7 +20,6 @@ from siamese.lineage import trace
 from siamese.registry import Version
 from siamese.weights import weights_digest
 
-LONGEST = 1800  # seconds that making a model again may take, far more than it needs
 SERVER = "https://mlflow.example"
 TAGS = {
     "siamese.training": "20260102-030405-0badcafe",
@@ -156,7 +156,7 @@ class TestOfARepository:
             env=os.environ | {"GIT_TEMPLATE_DIR": str(place / "template"), "PATH": f"{here}:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
-            timeout=LONGEST,
+            timeout=PATIENCE,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

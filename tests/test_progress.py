@@ -18,6 +18,7 @@ def clock(monkeypatch) -> list[float]:
         return time[0]
 
     monkeypatch.setattr(progress.time, "monotonic", look)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 15)
     return time
 
 

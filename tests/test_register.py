@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from conftest import working_folder
 from mlflow_servers import mlflow_server
+from waiting import PATIENCE
 
 from siamese import cli, params, places, register
 from siamese.register import card
 from siamese.registry import CHALLENGER, CHAMPION, Registry, Version
 from siamese.tracking.facts import flat_params
 
-LONGEST = 600  # seconds that a process may take here, far more than it needs
 OUTPUTS = [places.MODEL, places.THRESHOLD, places.METRICS, places.PLOTS, places.REPORT, places.CATALOG]
 INPUTS = [Path("artifacts/rejected.csv"), places.HISTORY, Path("data"), Path("params.yaml")]
 
@@ -319,7 +319,7 @@ def processes(project: Project, commands: Sequence[Sequence[str]]) -> list[subpr
 
 def ended(started: Sequence[subprocess.Popen]) -> list[tuple[int, str]]:
     try:
-        said = [one.communicate(timeout=LONGEST)[0] for one in started]
+        said = [one.communicate(timeout=PATIENCE)[0] for one in started]
     finally:
         for one in started:
             one.kill()

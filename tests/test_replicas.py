@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from test_train import INPUTS, weights_of
+from waiting import PATIENCE
 
 from siamese import replicas
 from siamese.errors import InputError
 
-LONGEST = 300  # seconds that a process may take here, far more than it needs: a hang fails instead of lasting
 SOME_STEPS = [sys.executable, str(Path(__file__).with_name("some_steps.py"))]
 
 # `siamese train` that says when it begins a step.
@@ -61,7 +61,7 @@ def two_workers(command: Callable[[int], Sequence[str]], folder: Callable[[int],
 def ends(workers: Sequence[subprocess.Popen]) -> tuple[list[int], list[str]]:
     """Exit code of each, and what it went on to say."""
     try:
-        rests = [worker.communicate(timeout=LONGEST)[0] for worker in workers]
+        rests = [worker.communicate(timeout=PATIENCE)[0] for worker in workers]
     finally:
         for worker in workers:
             worker.kill()
@@ -89,7 +89,7 @@ def on_one_device(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def twenty_steps(strategy: str, workspace: Path, folder: Path) -> dict[str, np.ndarray]:
     command = [*SOME_STEPS, "float32", "20", f"{strategy}={folder / 'weights.npz'}"]
-    subprocess.run(command, cwd=workspace, check=True, timeout=LONGEST)
+    subprocess.run(command, cwd=workspace, check=True, timeout=PATIENCE)
     return arrays(folder / "weights.npz")
 
 
@@ -121,7 +121,7 @@ def test_loss_scaling_of_float16_sees_the_gradients_of_all_replicas(workspace: P
     """Its scale begins at 32,768; where a gradient overflows on one replica, both must skip the step and halve it."""
     runs = {strategy: tmp_path / f"{strategy}.npz" for strategy in ("one", "mirrored")}
     command = [*SOME_STEPS, "float16", "3", *(f"{strategy}={file}" for strategy, file in runs.items())]
-    subprocess.run(command, cwd=workspace, check=True, timeout=LONGEST)
+    subprocess.run(command, cwd=workspace, check=True, timeout=PATIENCE)
     assert_equal_up_to_rounding(*(arrays(file) for file in runs.values()))
 
 

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ import pytest
 from conftest import working_folder
 from PIL import Image
 from storage_servers import free_port, wait_for
+from waiting import PATIENCE
 
 from siamese.register import model_files
 from siamese.score import score
@@ -30,7 +30,6 @@ from siamese.verify import Verdict, verify
 
 NO_PICKLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 MAX_PIXELS = 1_000_000
-LONGEST = 600  # seconds that a process may take here, far more than it needs
 
 # What a model's own environment doesn't hold; whoever imports it would fail there.
 ABSENT = """
@@ -282,7 +281,7 @@ def asked(program: list[str], folder: Path, pairs: list[tuple[Path, Path]], plac
         env=environment | {NO_PICKLE: "false"},
         capture_output=True,
         text=True,
-        timeout=LONGEST,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -306,7 +305,7 @@ def address(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             start_new_session=True,
         )
         try:
-            wait_for(port, server, deadline=time.monotonic() + LONGEST)
+            wait_for(port, server)
             yield f"http://127.0.0.1:{port}/invocations"
         finally:
             os.killpg(server.pid, 15)
@@ -317,7 +316,7 @@ def ask(address: str, question: object, kind: str = "application/json") -> tuple
     body = question if isinstance(question, bytes) else json.dumps(question).encode()
     request = urllib.request.Request(address, body, {"Content-Type": kind})
     try:
-        with urllib.request.urlopen(request, timeout=LONGEST) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as refused:
         return refused.code, json.load(refused)

@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
@@ -125,7 +124,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
                 command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
         try:
-            wait_for(port, server, deadline=time.monotonic() + 180)
+            wait_for(port, server)
             yield Stack(folder, f"http://127.0.0.1:{port}", storage, environment)
         finally:
             os.killpg(server.pid, signal.SIGKILL)

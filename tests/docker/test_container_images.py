@@ -23,13 +23,14 @@ from container_engine import (
     inspected,
     make,
     needs_engine,
-    wait_until,
     wait_until_healthy,
+    wait_until_in,
 )
 from drawn import encoded, picture
 from mlflow_servers import mlflow_server
 from storage_servers import free_port
 from test_dockerfiles import BASE_IMAGE, pins
+from waiting import PATIENCE
 
 from siamese.tracking.server import TRACKING_URI
 from siamese.verifier import Verifier
@@ -56,7 +57,7 @@ VERIFY = """
 import sys, urllib.request
 headers = {"Content-Type": "application/json"}
 request = urllib.request.Request("http://127.0.0.1:8000/verify", sys.argv[1].encode(), headers)
-print(urllib.request.urlopen(request, timeout=60).read().decode())
+print(urllib.request.urlopen(request).read().decode())
 """
 
 
@@ -202,7 +203,7 @@ def test_serving_answers_from_a_mounted_model_and_is_healthy_then(model: Path) -
         wait_until_healthy(made)
         asked = dict(zip(("anchor", "other"), (base64.b64encode(one).decode() for one in images), strict=True))
         answer = json.loads(docker("exec", made, "python3", "-c", VERIFY, json.dumps(asked)))
-        wait_until(lambda: docker("exec", made, "cat", log), made)
+        wait_until_in(made, lambda: docker("exec", made, "cat", log))
         logged = json.loads(docker("exec", made, "cat", log))
         docker("stop", made)
         assert inspected(made)["State"]["ExitCode"] == 0
@@ -221,11 +222,11 @@ def test_serving_serves_the_champion_of_a_server(model: Path, tmp_path: Path, mo
         port = str(free_port())
         command = [*inspected(image(SERVING))["Config"]["Cmd"], "--port", port]
         with container("--network", "host", "--env", f"{TRACKING_URI}={address}", image(SERVING), *command) as made:
-            wait_until(lambda: "\nserving siamese version 1 at " in docker("logs", made), made)
+            wait_until_in(made, lambda: "\nserving siamese version 1 at " in docker("logs", made))
             answer = httpx.post(
                 f"http://127.0.0.1:{port}/verify",
                 files={"anchor": encoded(picture(0)), "other": encoded(picture(0))},
-                timeout=120,
+                timeout=PATIENCE,
             ).json()
     assert answer["model"] == "siamese/1" and answer["same"] is True
 

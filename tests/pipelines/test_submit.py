@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from kfp_server import Fault, KfpServer, kfp_server
 from storage_servers import free_port
+from waiting import PATIENCE
 
 from pipelines import kubeflow
 from pipelines.kubeflow import Refused, connect
@@ -35,11 +36,17 @@ def server() -> Iterator[KfpServer]:
         yield started
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits for an answer as long as a busy machine takes."""
+    monkeypatch.setattr(kubeflow, "CONNECT_WITHIN", PATIENCE)
+    monkeypatch.setattr(kubeflow, "ANSWER_WITHIN", PATIENCE)
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asks again at once, so that the tests needn't wait; how often is as ever."""
     monkeypatch.setattr(kubeflow, "RETRIES", kubeflow.RETRIES.new(backoff_factor=0))
-    monkeypatch.setattr(kubeflow, "ANSWER_WITHIN", 0.5)
 
 
 def submit(server: KfpServer, *options: str, token: str = "good") -> Done:
@@ -292,7 +299,10 @@ def test_a_server_that_is_not_there_is_told_in_one_line() -> None:
     assert len(done.err.splitlines()) == 1
 
 
-def test_a_server_that_says_nothing_is_not_waited_for_for_ever(impatient: None) -> None:
+def test_a_server_that_says_nothing_is_not_waited_for_for_ever(
+    impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubeflow, "ANSWER_WITHIN", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"http://127.0.0.1:{silent.getsockname()[1]}"
         assert f"{host} gave no answer" in refused(here("submit", "--host", host))
@@ -391,7 +401,7 @@ def test_kfps_own_client_is_at_home_on_the_server(server: KfpServer, tmp_path: P
     assert here("compile", "--output", str(file)).exit_code == 0
     given = {"repository": "https://git.example.com/siamese.git", "revision": "abc123"}
     run = client.create_run_from_pipeline_package(str(file), given, run_name="weekly", experiment_name="faces")
-    assert client.wait_for_run_completion(run.run_id, timeout=60, sleep_duration=0).state == "SUCCEEDED"
+    assert client.wait_for_run_completion(run.run_id, timeout=PATIENCE, sleep_duration=0).state == "SUCCEEDED"
     uploaded = client.upload_pipeline(str(file), "siamese")
     version = client.upload_pipeline_version(str(file), "v1", pipeline_name="siamese")
     assert client.get_pipeline_version(uploaded.pipeline_id, version.pipeline_version_id).display_name == "v1"
