@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from storage_servers import free_port, wait_for
+from waiting import PATIENCE
 
 JOB_SERVER = ("apache_beam.runners.portability.local_job_service_main", "--port")
 WORKER_POOL = ("apache_beam.runners.worker.worker_pool_main", "--service_port")
@@ -76,6 +77,7 @@ def options(jobs: BeamServer, workers: BeamServer, temporary: Path) -> dict[str,
     """Of `preprocess.runner_options`, for PortableRunner."""
     return {
         "job_endpoint": jobs.address,
+        "job_server_timeout": int(PATIENCE),
         "environment_type": "EXTERNAL",
         "environment_config": workers.address,
         "temp_location": str(temporary),

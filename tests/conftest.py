@@ -14,12 +14,13 @@ from typing import Any
 
 import psutil
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from waiting import PATIENCE, wait_until
 
 from siamese import cli, params, progress
 
-settings.register_profile("project", deadline=None)  # how long an example takes is the machine's affair
+# How long an example takes, or its drawing, depends on the machine.
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("project")
 
 ROOT = Path(__file__).parents[1]

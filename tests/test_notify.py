@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 from listening import Listener
+from waiting import PATIENCE
 
 from siamese import notify
 from siamese.errors import InputError
@@ -17,6 +18,7 @@ FAILED = {"pipeline": "siamese-1", "state": "FAILED", "error": "step catalog\nfa
 @pytest.fixture
 def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Listener]]:
     """Begins to listen, with these answers, where `notify` is told to post."""
+    monkeypatch.setattr(notify, "SECONDS", PATIENCE)
     with ExitStack() as opened:
 
         def listen(*statuses: int) -> Listener:

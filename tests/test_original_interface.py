@@ -29,6 +29,19 @@ from siamese.params import SampleParams
 from siamese.stored import StoredImages
 from siamese.verifier import Verifier
 
+# Runs a file, and sends itself SIGINT when the third epoch is told.
+SIGNALLED = """
+import os, runpy, signal, sys
+from siamese import progress
+say = progress.say
+def say_and_send(line):
+    say(line)
+    if line.startswith("epoch 3/8"):
+        os.kill(os.getpid(), signal.SIGINT)
+progress.say = say_and_send
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 # The calls of the original's README, in its order.
 TRAIN = """
 from model.model import Model
@@ -185,16 +198,9 @@ class TestTheScripts:
     @pytest.mark.long
     def test_the_same_command_continues_after_an_interruption(self, src: Path, tmp_path: Path) -> None:
         shutil.copytree(src / "data", tmp_path / "data")
-        arguments = [sys.executable, str(ROOT / "src/train.py"), "--epochs", "8"]
-        running = subprocess.Popen(
-            arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        assert running.stderr
-        for line in running.stderr:
-            if line.startswith("epoch 3/8"):
-                running.send_signal(signal.SIGINT)
-        assert running.wait() == 128 + signal.SIGINT
-        said = python(tmp_path, *arguments[1:]).stderr.splitlines()
+        command = [str(ROOT / "src/train.py"), "--epochs", "8"]
+        assert python(tmp_path, "-c", SIGNALLED, *command).returncode == 128 + signal.SIGINT
+        said = python(tmp_path, *command).stderr.splitlines()
         assert any(line.startswith("continuing after epoch ") for line in said)
         assert not any(line.startswith("epoch 3/8") for line in said)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import working_folder
+from signalled import AT_A_STEP
 from storage_servers import S3_KEYS, s3_server
 from test_train import weights_of
 
@@ -129,22 +131,21 @@ def test_a_training_that_is_preempted_goes_on_in_another_container(
     """Two processes that share nothing but the bucket end as one that was left alone, to the bit."""
     place = f"{bucket}/training"
 
-    def process(number: int) -> tuple[subprocess.Popen, Path]:
+    def train(number: int, ended_at: int) -> tuple[int, str, Path]:
         outputs = tmp_path / str(number)
         outputs.mkdir()
-        command = [sys.executable, "-c", TRAIN, str(workspace), str(outputs), place]
+        signalled = [AT_A_STEP + TRAIN, str(int(signal.SIGTERM)), str(ended_at)]
+        command = [sys.executable, "-c", *signalled, str(workspace), str(outputs), place]
         environment = os.environ | {"TMPDIR": str(outputs)}
-        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True), outputs
+        done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+        return done.returncode, done.stderr, outputs
 
-    first, outputs = process(1)
-    assert any(line.startswith("epoch 1/2") for line in first.stderr)
-    first.terminate()
-    first.communicate()
-    assert first.returncode != 0 and not (outputs / "model").exists()
+    code, said, outputs = train(1, ended_at=6)  # in the second epoch, of 4 steps
+    assert any(line.startswith("epoch 1/2") for line in said.splitlines())
+    assert code != 0 and not (outputs / "model").exists()
 
-    second, outputs = process(2)
-    said = second.communicate()[1]
-    assert second.returncode == 0, said
+    code, said, outputs = train(2, ended_at=0)
+    assert code == 0, said
     assert "continu" in said
     for ours, theirs in zip(weights_of(outputs / "model"), weights_of(workspace / "artifacts/model"), strict=True):
         np.testing.assert_array_equal(ours, theirs)

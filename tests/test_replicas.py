@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from signalled import AT_A_STEP
 from test_train import INPUTS, weights_of
 from waiting import PATIENCE
 
@@ -22,15 +23,8 @@ from siamese.errors import InputError
 
 SOME_STEPS = [sys.executable, str(Path(__file__).with_name("some_steps.py"))]
 
-# `siamese train` that says when it begins a step.
-SAYS_STEPS = """
-import sys
-from siamese import batches, cli
-listed = batches.labelled_pairs
-batches.labelled_pairs = lambda codes: (print("a step begins", file=sys.stderr, flush=True), listed(codes))[1]
-cli.main()
-"""
-TRAIN = [sys.executable, "-c", SAYS_STEPS, "train", "-S", "train.checkpoint_every=1"]
+TRAIN = [sys.executable, "-c", f"{AT_A_STEP}from siamese import cli; cli.main()"]
+OPTIONS = ["train", "-S", "train.checkpoint_every=1"]
 STEPS_AN_EPOCH = 4  # 28 training images in steps of 8 at most
 
 
@@ -137,14 +131,8 @@ class Pair:
 
     def train(self, send: signal.Signals | None = None, at_step: int = 0) -> tuple[list[int], list[str]]:
         """Both from start to end: exit codes, and what they said. The worker may be sent a signal at a step."""
-        workers = two_workers(lambda _: TRAIN, self.folders.__getitem__)
-        if send:
-            steps = (line for line in workers[1].stdout if line == "a step begins\n")
-            for number, _ in enumerate(steps, start=1):
-                if number == at_step:
-                    workers[1].send_signal(send)
-                    break
-        return ends(workers)
+        sent = [("0", "0"), (str(int(send or 0)), str(at_step))]
+        return ends(two_workers(lambda index: [*TRAIN, *sent[index], *OPTIONS], self.folders.__getitem__))
 
     def checkpoints(self) -> list[str]:
         return sorted(place.name for place in self.folders[0].glob(".siamese/checkpoints/*/epoch-*"))
@@ -195,7 +183,7 @@ def test_a_sigterm_to_one_worker_stops_both_with_a_checkpoint(workspace: Path, t
 
 
 def test_workers_that_differ_in_parameters_are_refused(workspace: Path) -> None:
-    workers = two_workers(lambda index: [*TRAIN, "-S", f"train.seed={index}"], lambda _: workspace)
+    workers = two_workers(lambda index: [*TRAIN, "0", "0", *OPTIONS, "-S", f"train.seed={index}"], lambda _: workspace)
     codes, told = ends(workers)
     assert codes == [2, 2]
     assert all("the workers differ in inputs, parameters or precision" in one for one in told)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import working_folder
+from signalled import AT_A_STEP
 
 from siamese import backend, cli, params, replicas, train
 from siamese.checkpoints import Checkpoints, Origin, State
@@ -175,26 +176,19 @@ def test_a_run_stopped_by_sigterm_ends_as_the_run_left_alone(workspace: Path, tm
     for name in ("params.yaml", *map(str, INPUTS)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).symlink_to(workspace / name)
-    # Slower steps than the reader of their lines, so that the signal arrives while there are some left.
-    program = (
-        "import time; from siamese import batches, cli; listed = batches.labelled_pairs\n"
-        "batches.labelled_pairs = lambda codes: (time.sleep(SECONDS), listed(codes))[1]; cli.main()"
+    in_epoch_2 = 6  # of 4 steps
+    program = [sys.executable, "-c", f"{AT_A_STEP}from siamese import cli; cli.main()", str(int(signal.SIGTERM))]
+    stopped = subprocess.run(
+        [*program, str(in_epoch_2), "train"], cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False
     )
-    command = [sys.executable, "-c", program.replace("SECONDS", "1"), "train"]
-    stopped = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    for line in stopped.stderr:
-        if line.startswith("epoch 1/2"):
-            stopped.send_signal(signal.SIGTERM)
-            break
-    rest = stopped.stderr.read()
-    assert stopped.wait() == 128 + signal.SIGTERM
-    assert rest.splitlines()[-1].endswith("stopped by SIGTERM: run the same command again to continue")
+    assert stopped.returncode == 128 + signal.SIGTERM
+    assert any(line.startswith("epoch 1/2") for line in stopped.stderr.splitlines())
+    assert stopped.stderr.splitlines()[-1].endswith("stopped by SIGTERM: run the same command again to continue")
     assert not (tmp_path / "artifacts/model").exists()
     (checkpoint,) = tmp_path.glob(".siamese/checkpoints/*/epoch-*")
     assert checkpoint.name.startswith("epoch-0001-step-")
 
-    command[2] = program.replace("SECONDS", "0")
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    again = subprocess.run([*program, "0", "train"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "continuing after epoch 1, step" in again.stderr
     assert not list(tmp_path.glob(".siamese/checkpoints/*/"))
     for left_alone, resumed in zip(

@@ -26,7 +26,7 @@ from drawn import encoded, picture
 from image_writers import halved
 from PIL import Image, ImageDraw, ImageFilter
 from registered import small_model
-from waiting import wait_until
+from waiting import PATIENCE
 
 from siamese import cli, watch
 from siamese.errors import InputError
@@ -323,7 +323,7 @@ def test_of_a_camera_the_newest_frame_alone_is_kept() -> None:
     """All five came before anybody asked: the last is given, four were skipped. Then it is lost, and says so."""
     reel, time = Reel(5), Time()
     source = Newest(reel, time.clock)
-    source.reader.join(60)
+    source.reader.join(PATIENCE)
     frame = source.next(lambda: False)
     assert frame is not None and (frame.number, frame.pixels[0, 0, 0], source.skipped) == (4, 4, 4)
     assert source.lost is None
@@ -503,40 +503,44 @@ def test_the_images_of_a_folder_score_as_by_identify(
     assert len(pictures(tmp_path / "out.avi")) == 8  # of several sizes
 
 
-def interrupted(run: Run, number: int, lines: Path, *arguments: object) -> tuple[int, str, str]:
-    """Sends itself a signal when the first line is written."""
+@pytest.fixture
+def interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Watches, and sends itself a signal when the first line is written."""
+    take = Lines.take
 
-    def send() -> None:
-        wait_until(lambda: lines.exists() and lines.read_text())
-        os.kill(os.getpid(), number)
+    def command(number: int, lines: Path, *arguments: object) -> tuple[int, str, str]:
+        def take_and_send(told: Lines, sight: Sight) -> bool:
+            first = not lines.read_text()
+            goes_on = take(told, sight)
+            if first:
+                os.kill(os.getpid(), number)
+            return goes_on
 
-    sender = threading.Thread(target=send)
-    sender.start()
-    try:
+        monkeypatch.setattr(Lines, "take", take_and_send)
         return run(*arguments, "--jsonl", lines)
-    finally:
-        sender.join()
+
+    return command
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_watch_of_a_folder_well(run: Run, film: Path, tmp_path: Path, number: int) -> None:
+def test_a_signal_ends_the_watch_of_a_folder_well(interrupted: Run, tmp_path: Path, number: int) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.png").write_bytes(encoded(picture(0)))
-    code, _, err = interrupted(run, number, tmp_path / "lines", tmp_path / "in", "--video", tmp_path / "a.mp4")
+    code, _, err = interrupted(number, tmp_path / "lines", tmp_path / "in", "--video", tmp_path / "a.mp4")
     assert code == 0 and err.splitlines()[-1].startswith("1 frames looked at")
     assert len(pictures(tmp_path / "a.mp4")) == 1
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "in", "lines"]
 
 
 def test_a_signal_before_the_end_of_a_file_leaves_a_whole_video_of_what_was_seen(
-    run: Run, signatures: dict[int, Path], tmp_path: Path
+    interrupted: Run, signatures: dict[int, Path], tmp_path: Path
 ) -> None:
-    film = written(tmp_path / "film.avi", [upright(signatures[0])] * 3000)
-    code, _, err = interrupted(run, signal.SIGTERM, tmp_path / "lines", film, "--video", tmp_path / "a.avi")
+    film = written(tmp_path / "film.avi", [upright(signatures[0])] * 30)
+    code, _, err = interrupted(signal.SIGTERM, tmp_path / "lines", film, "--video", tmp_path / "a.avi")
     assert code == 128 + signal.SIGTERM
     assert err.splitlines()[-1] == "siamese: stopped by SIGTERM: what was seen until then is written"
     lines = (tmp_path / "lines").read_text().splitlines()
-    assert 0 < len(lines) < 3000 and len(pictures(tmp_path / "a.avi")) == len(lines)
+    assert 0 < len(lines) < 30 and len(pictures(tmp_path / "a.avi")) == len(lines)
 
 
 @pytest.fixture
