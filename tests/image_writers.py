@@ -106,6 +106,30 @@ def exif(orientation: int, order: str = ">") -> bytes:
     return mark + struct.pack(f"{order}HIH", 42, 8, 2) + make + turned + bytes(4)
 
 
+def xmp(orientation: int, as_element: bool = False) -> bytes:
+    """XML, the orientation in an attribute or in an element."""
+    attribute, element = (f' tiff:Orientation="{orientation}"', f"<tiff:Orientation>{orientation}</tiff:Orientation>")
+    inner = f">{element}<" if as_element else f"{attribute}><"
+    return f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description{inner}/rdf:Description></x:xmpmeta>'.encode()
+
+
+def raw_profile(content: bytes) -> bytes:
+    """A profile as ImageMagick writes it into a PNG's text: its kind, its length, and hexadecimal digits in lines."""
+    digits = content.hex()
+    lines = [digits[start : start + 72] for start in range(0, len(digits), 72)]
+    return "\n".join(["", "exif", f"{len(content):8}", *lines, ""]).encode()
+
+
+def compressed_text(keyword: bytes, text: bytes) -> bytes:
+    """A chunk zTXt."""
+    return chunk(b"zTXt", keyword + b"\0\0" + zlib.compress(text))
+
+
+def international_text(keyword: bytes, text: bytes, compressed: bool = False) -> bytes:
+    """A chunk iTXt, in no language."""
+    return chunk(b"iTXt", keyword + bytes([0, compressed, 0, 0, 0]) + (zlib.compress(text) if compressed else text))
+
+
 def segment(marker: int, body: bytes) -> bytes:
     return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
 

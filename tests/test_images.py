@@ -10,6 +10,7 @@ import random
 import re
 import subprocess
 import sys
+import tracemalloc
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +19,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_writers import GREY, RGB, animation, chunk, encoded, exif, noise, png, png_around, scans, smooth, with_exif
+from image_writers import (
+    GREY,
+    RGB,
+    animation,
+    chunk,
+    compressed_text,
+    encoded,
+    exif,
+    international_text,
+    noise,
+    png,
+    png_around,
+    raw_profile,
+    scans,
+    segment,
+    smooth,
+    with_exif,
+    xmp,
+)
 from odd_images import CORPUS, MAX_PIXELS, REJECTED
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
 from siamese import images
 from siamese.images import ImageInfo, Rejected
@@ -37,6 +56,118 @@ def test_damaged_orientation_counts_as_none(tiff: bytes) -> None:
     data = with_exif(JPEG, tiff)
     assert images.canonical(data, MAX_PIXELS) is data
     assert images.check(data, MAX_PIXELS) == images.describe(JPEG)
+
+
+XMP, XMP_SEGMENT, PROFILE = b"XML:com.adobe.xmp", b"http://ns.adobe.com/xap/1.0/\0", b"Raw profile type exif"
+IN_PNG = {  # chunks before the pixels
+    "EXIF": lambda number: chunk(b"eXIf", exif(number)),
+    "EXIF with a prefix": lambda number: chunk(b"eXIf", b"Exif\0\0" + exif(number, "<")),
+    "EXIF with two prefixes": lambda number: chunk(b"eXIf", b"Exif\0\0" * 2 + exif(number)),
+    "EXIF in text": lambda number: chunk(b"tEXt", b"exif\0Exif\0\0" + exif(number)),
+    "EXIF twice, the last counts": lambda number: chunk(b"eXIf", exif(3)) + chunk(b"eXIf", exif(number)),
+    "raw profile": lambda number: chunk(b"tEXt", PROFILE + b"\0" + raw_profile(b"Exif\0\0" + exif(number))),
+    "raw profile, compressed": lambda number: compressed_text(PROFILE, raw_profile(b"Exif\0\0" + exif(number))),
+    "raw profile, international": lambda number: international_text(PROFILE, raw_profile(exif(number, "<"))),
+    "XMP": lambda number: international_text(XMP, xmp(number)),
+    "XMP, an element": lambda number: international_text(XMP, xmp(number, as_element=True)),
+    "XMP, compressed": lambda number: international_text(XMP, xmp(number), compressed=True),
+    "XMP in plain text": lambda number: chunk(b"tEXt", XMP + b"\0" + xmp(number)),
+    "XMP in compressed text": lambda number: compressed_text(XMP, xmp(number)),
+    "EXIF before XMP": lambda number: international_text(XMP, xmp(3)) + chunk(b"eXIf", exif(number)),
+    "EXIF before a raw profile": lambda number: (
+        compressed_text(PROFILE, raw_profile(exif(3))) + chunk(b"eXIf", exif(number))
+    ),
+    "XMP, for EXIF has none": lambda number: international_text(XMP, xmp(number)) + chunk(b"eXIf", other_tag()),
+    "a raw profile before XMP": lambda number: (
+        international_text(XMP, xmp(3)) + compressed_text(PROFILE, raw_profile(exif(number)))
+    ),
+}
+IN_JPEG = {  # application segments
+    "EXIF": lambda number: segment(0xE1, b"Exif\0\0" + exif(number)),
+    "EXIF with two prefixes": lambda number: segment(0xE1, b"Exif\0\0" * 2 + exif(number)),
+    "EXIF in two segments": lambda number: (
+        segment(0xE1, b"Exif\0\0" + exif(number, "<")[:20]) + segment(0xE1, b"Exif\0\0" + exif(number, "<")[20:])
+    ),
+    "EXIF twice, the first counts": lambda number: (
+        segment(0xE1, b"Exif\0\0" + exif(number)) + segment(0xE1, b"Exif\0\0" + exif(3))
+    ),
+    "EXIF of 32 bits": lambda number: segment(0xE1, b"Exif\0\0" + of_32_bits(exif(number))),
+    "XMP": lambda number: segment(0xE1, XMP_SEGMENT + xmp(number)),
+    "XMP, an element": lambda number: segment(0xE1, XMP_SEGMENT + xmp(number, as_element=True)),
+    "EXIF before XMP": lambda number: segment(0xE1, XMP_SEGMENT + xmp(3)) + segment(0xE1, b"Exif\0\0" + exif(number)),
+    "XMP, for EXIF has none": lambda number: (
+        segment(0xE1, XMP_SEGMENT + xmp(number)) + segment(0xE1, b"Exif\0\0" + other_tag())
+    ),
+}
+
+
+def other_tag() -> bytes:
+    """EXIF with the tag 0x0113 in the place of Orientation."""
+    return exif(3).replace(b"\1\x12", b"\1\x13")
+
+
+def of_32_bits(big_endian: bytes) -> bytes:
+    """EXIF whose orientation has the type LONG."""
+    at = big_endian.index(b"\1\x12\0\3")
+    return (
+        big_endian[: at + 3] + b"\4" + big_endian[at + 4 : at + 8] + b"\0\0" + big_endian[at + 8 : at + 10] + bytes(4)
+    )
+
+
+@pytest.mark.parametrize("number", range(10))
+@pytest.mark.parametrize("place", [*(f"PNG, {name}" for name in IN_PNG), *(f"JPEG, {name}" for name in IN_JPEG)])
+def test_is_turned_as_pillow_turns_it_wherever_the_orientation_is_stored(place: str, number: int) -> None:
+    """0 and 9 are no orientations; EXIF that says so still counts before XMP."""
+    format, _, name = place.partition(", ")
+    if format == "PNG":
+        data = png(noise(), 8, RGB, IN_PNG[name](number))
+    else:
+        data = JPEG[:2] + IN_JPEG[name](number) + JPEG[2:]
+    with warnings.catch_warnings(action="ignore"):  # Pillow's, of EXIF in two segments
+        upright = np.asarray(ImageOps.exif_transpose(Image.open(BytesIO(data))))
+    made = images.canonical(data, MAX_PIXELS)
+    np.testing.assert_array_equal(np.asarray(Image.open(BytesIO(made))), upright)
+    assert (made is data) == (number not in range(2, 9))
+    height, width, _ = upright.shape
+    assert images.check(data, MAX_PIXELS) == ImageInfo(width, height, format)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        compressed_text(b"Raw profile type exif", raw_profile(exif(6)) + bytes(20_000_000)),
+        international_text(b"XML:com.adobe.xmp", xmp(6) + bytes(20_000_000), compressed=True),
+    ],
+    ids=["raw profile", "XMP"],
+)
+def test_metadata_of_20_mb_in_20_kb_is_left_alone(extra: bytes) -> None:
+    """Pillow refuses to open such a file; the picture needs none of it."""
+    data = png(noise(), 8, RGB, extra)
+    tracemalloc.start()
+    try:
+        assert images.canonical(data, MAX_PIXELS) is data
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        chunk(b"tEXt", b"Raw profile type exif"),
+        chunk(b"tEXt", b"Raw profile type exif\0\nexif\n 4\nno digits\n"),
+        chunk(b"zTXt", b"Raw profile type exif\0"),
+        chunk(b"zTXt", b"Raw profile type exif\0\1" + zlib.compress(raw_profile(exif(6)))),
+        chunk(b"zTXt", b"Raw profile type exif\0\0no code"),
+        chunk(b"iTXt", b"XML:com.adobe.xmp"),
+        chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\1\0\0" + zlib.compress(xmp(6))),
+        chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0no code"),
+        chunk(b"eXIf", b"Exif\0\0"),
+    ],
+)
+def test_damaged_metadata_does_no_harm(extra: bytes) -> None:
+    data = png(noise(), 8, RGB, extra)
+    assert images.canonical(data, MAX_PIXELS) is data
 
 
 @pytest.mark.parametrize("name", REJECTED)

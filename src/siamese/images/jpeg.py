@@ -11,8 +11,9 @@ from PIL import Image, ImageChops
 from PIL.JpegImagePlugin import JpegImageFile
 
 from siamese.images.jpeg_scans import PROGRESSIVE, SEQUENTIAL, START_OF_SCAN, require_whole, segments
-from siamese.images.picture import Picture, Rejected, exif_orientation
+from siamese.images.picture import EXIF_PREFIX, Picture, Rejected, orientation_of
 
+_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 _NOT_HUFFMAN_DCT = {
     **dict.fromkeys((0xC3, 0xC7), "lossless"),
     **dict.fromkeys((0xC5, 0xC6, 0xDE), "hierarchical"),
@@ -34,7 +35,7 @@ class Jpeg(Picture):
     @classmethod
     def read(cls, data: bytes) -> Self:
         frame: tuple[int, int, int] | None = None
-        orientation, adobe, first_scan = 1, False, 0
+        exif, xmp, adobe, first_scan = b"", b"", False, 0
         kept = [data[:2]]
         for marker, start, end in segments(data):
             if marker == START_OF_SCAN:
@@ -50,14 +51,17 @@ class Jpeg(Picture):
                 if components not in (1, 3, 4):
                     raise Rejected(f"unsupported JPEG: {components} colour components")
                 frame = width, height, components
-            if marker == 0xE1 and body.startswith(b"Exif\0\0") and orientation == 1:
-                orientation = exif_orientation(body[6:])
+            if marker == 0xE1 and body.startswith(EXIF_PREFIX):  # may go on in the next such segment
+                exif += body[len(EXIF_PREFIX) :] if exif else body
+            if marker == 0xE1 and body.startswith(_XMP_PREFIX):
+                xmp = body[len(_XMP_PREFIX) :]
             adobe |= marker == 0xEE and body.startswith(b"Adobe")
             if not 0xE1 <= marker <= 0xED and marker not in (0xEF, 0xFE):
                 kept.append(data[start:end])
         if frame is None or not first_scan:
             raise Rejected("damaged JPEG: no image data")
         width, height, components = frame
+        orientation = orientation_of(exif, xmp)
         return cls(data, width, height, orientation, components, adobe, b"".join(kept), first_scan)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,10 @@ from PIL import Image
 
 from siamese.errors import InputError
 
+EXIF_PREFIX = b"Exif\0\0"
 _ORIENTATION_TAG = 0x0112
+_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
+_BYTES_OF_INTEGER = {3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 13: 4}  # TIFF's types: SHORT, LONG, and those with a sign
 _UPRIGHT = {  # EXIF 2.3, tag Orientation: what was done to the stored rows and columns, and so what undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -92,20 +96,40 @@ def reasons(format: str) -> Iterator[None]:
         raise Rejected(f"truncated {format}" if "truncated" in said.lower() else f"damaged {format}: {said}") from None
 
 
-def exif_orientation(tiff: bytes) -> int:
-    """The tag Orientation of EXIF's first directory (TIFF 6.0, section 2): 1 to 8; 1 where it is missing or damaged."""
+def orientation_of(exif: bytes, xmp: bytes) -> int:
+    """Return the orientation that Pillow's `exif_transpose` would undo, 1 to 8: EXIF's, or XMP's if EXIF has none.
+
+    Args:
+        exif: TIFF, with any number of prefixes `Exif`; b"" if there is none.
+        xmp: XML; b"" if there is none.
+
+    Returns:
+        1 if the orientation is missing, damaged or unknown.
+    """
+    orientation = _exif_orientation(exif)
+    if orientation is None and (stored := _XMP_ORIENTATION.search(xmp)):
+        orientation = int(stored[1])
+    return orientation if orientation in _UPRIGHT else 1
+
+
+def _exif_orientation(tiff: bytes) -> int | None:
+    """Return the tag Orientation of EXIF's first directory (TIFF 6.0, section 2), the last one if it is repeated."""
+    while tiff.startswith(EXIF_PREFIX):
+        tiff = tiff[len(EXIF_PREFIX) :]
     orders: dict[bytes, Literal["little", "big"]] = {b"II": "little", b"MM": "big"}
     order = orders.get(tiff[:2])
     if order is None:
-        return 1
+        return None
+    orientation: int | None = None
     first = int.from_bytes(tiff[4:8], order)
     entries = int.from_bytes(tiff[first : first + 2], order)
     for at in range(first + 2, min(first + 2 + 12 * entries, len(tiff) - 11), 12):
         if int.from_bytes(tiff[at : at + 2], order) == _ORIENTATION_TAG:
-            is_long = int.from_bytes(tiff[at + 2 : at + 4], order) == 4
-            orientation = int.from_bytes(tiff[at + 8 : at + (12 if is_long else 10)], order)
-            return orientation if orientation in _UPRIGHT else 1
-    return 1
+            size = _BYTES_OF_INTEGER.get(int.from_bytes(tiff[at + 2 : at + 4], order), 0)
+            count = int.from_bytes(tiff[at + 4 : at + 8], order)
+            place = at + 8 if count * size <= 4 else int.from_bytes(tiff[at + 8 : at + 12], order)
+            orientation = int.from_bytes(tiff[place : place + size], order)
+    return orientation
 
 
 def on_white(image: Image.Image) -> Image.Image:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from typing import ClassVar, Self
@@ -13,7 +14,10 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from siamese.images.picture import Picture, Rejected, exif_orientation, on_white
+from siamese.images.picture import Picture, Rejected, on_white, orientation_of
+
+_METADATA = {b"eXIf", b"tEXt", b"zTXt", b"iTXt"}
+_LONGEST_TEXT = 2**20  # bytes, as in Pillow: a small file may hold gigabytes of text
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Png(Picture):
         palette = bodies.get(b"PLTE", b"")
         if (colour == cls.PALETTE and not palette) or len(palette) % 3 or len(palette) > 3 * 256:
             raise Rejected("damaged PNG: palette of the wrong length")
-        orientation = exif_orientation(bodies.get(b"eXIf", b""))
+        orientation = orientation_of(*_exif_and_xmp(data, chunks)) if bodies.keys() & _METADATA else 1
         return cls(data, width, height, orientation, depth, colour, bool(interlace), transparent, chunks)
 
     @property
@@ -166,6 +170,43 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         yield name, at, end
         seen.add(name)
         at, last = end, name
+
+
+def _exif_and_xmp(data: bytes, chunks: Iterable[tuple[bytes, int, int]]) -> tuple[bytes, bytes]:
+    """EXIF's TIFF and XMP's XML, as Pillow finds them; b"" for what is missing. Of several, the last one counts."""
+    exif: bytes | None = None
+    texts: dict[bytes, tuple[bytes, bytes]] = {}
+    for name, start, end in chunks:
+        body = data[start + 8 : end - 4] if name in _METADATA else b""
+        if name == b"eXIf":
+            exif = body
+        elif name in _METADATA:
+            keyword, _, value = body.partition(b"\0")
+            texts[keyword] = name, value
+            if (name, keyword) == (b"tEXt", b"exif"):
+                exif = value
+    if exif is None and b"Raw profile type exif" in texts:  # by ImageMagick: a title, a number, then hexadecimal digits
+        lines = _text(*texts[b"Raw profile type exif"]).decode("latin-1").split("\n")
+        with suppress(ValueError):
+            exif = bytes.fromhex("".join(lines[3:]))
+    return exif or b"", _text(*texts.get(b"XML:com.adobe.xmp", (b"tEXt", b"")))
+
+
+def _text(name: bytes, value: bytes) -> bytes:
+    """What follows the keyword of tEXt, zTXt or iTXt, without compression; b"" if it is damaged or more than 1 MiB."""
+    if name == b"tEXt":
+        return value
+    if name == b"zTXt":
+        is_compressed, method, text = True, value[:1], value[1:]
+    else:  # two numbers, a language, the keyword in that language, the text
+        is_compressed, method, text = value[:1] != b"\0", value[1:2], value[2:].split(b"\0", 2)[-1]
+    if not is_compressed:
+        return text
+    inflate = zlib.decompressobj()
+    with suppress(zlib.error):
+        text = inflate.decompress(text, _LONGEST_TEXT) if method == b"\0" else b""
+        return b"" if inflate.unconsumed_tail else text
+    return b""
 
 
 def png_bytes(pixels: np.ndarray) -> bytes:
