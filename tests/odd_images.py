@@ -459,7 +459,20 @@ def _other() -> Iterator[tuple[str, bytes, str]]:
     for format in ("GIF", "TIFF", "WEBP"):
         yield f"a {format}.png", encoded(smooth(), format), f"is {format}, not JPEG, PNG or BMP"
     yield "moving.png", animation("GIF"), "is GIF, not JPEG, PNG or BMP"
-    yield "an AVIF.jpg", b"\0\0\0\x20ftypavif", "is AVIF, not JPEG, PNG or BMP"
+    for brands, format in {
+        "avif": "AVIF",
+        "avis": "AVIF",
+        "mif1 avif miaf": "AVIF",
+        "msf1 iso8 avis": "AVIF",
+        "mif1 miaf heic": "HEIC",
+        **dict.fromkeys(("heic mif1", "heix", "heim", "heis", "hevc msf1", "hevx", "hevm", "hevs"), "HEIC"),
+        **dict.fromkeys(("heif", "mif1", "msf1", "mif1 miaf"), "HEIF"),
+    }.items():
+        major, *compatible = brands.encode().split()
+        box = struct.pack(">I", 16 + 4 * len(compatible)) + b"ftyp" + major + bytes(4) + b"".join(compatible)
+        yield f"{brands}.jpg", box + b"avis", f"is {format}, not JPEG, PNG or BMP"
+    yield "a box cut short.jpg", b"\0\0\0\x20ftypmif1\0", "is HEIF, not JPEG, PNG or BMP"
+    yield "a video.jpg", b"\0\0\0\x18ftypisom\0\0\0\0isommif1", "not an image"
     yield "a JPEG 2000.jpg", encoded(smooth(), "JPEG2000"), "is JPEG 2000, not JPEG, PNG or BMP"
     yield "animated.png", animation("PNG"), "animated PNG: 2 frames"
 

@@ -51,7 +51,12 @@ _OTHER_FORMATS = {
     b"\0\0\0\x0cjP  ": "JPEG 2000",
     b"\xff\x4f\xff\x51": "JPEG 2000",
 }
-_BOX_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC"}
+_BOX_BRANDS = {  # of box `ftyp` (ISO/IEC 14496-12)
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC"),
+    **dict.fromkeys((b"heif", b"mif1", b"msf1"), "HEIF"),  # of any coding, which a compatible brand names
+}
+_BRANDS_READ = 64
 
 
 @dataclass(frozen=True)
@@ -155,5 +160,15 @@ def _kind(data: bytes) -> type[Picture]:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         other = "WEBP"
     if data[4:8] == b"ftyp":
-        other = _BOX_BRANDS.get(data[8:12])
+        other = _of_brands(data)
     raise Rejected(f"is {other}, not JPEG, PNG or BMP" if other else "not an image")
+
+
+def _of_brands(data: bytes) -> str | None:
+    """Name the format by the major brand, or by a compatible one if the major brand leaves the coding open."""
+    name = _BOX_BRANDS.get(data[8:12])
+    if name != "HEIF":
+        return name
+    end = min(int.from_bytes(data[:4]), len(data), 16 + 4 * _BRANDS_READ)
+    compatible = (_BOX_BRANDS.get(data[at : at + 4], name) for at in range(16, end, 4))
+    return next((brand for brand in compatible if brand != name), name)
