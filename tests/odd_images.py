@@ -334,6 +334,8 @@ def _run_lengths() -> Iterator[tuple[str, Odd]]:
     yield "4 bits", packed_bmp(mixed, 4, run_lengths(mixed, 4))
     yield "8 bits, from an odd byte", packed_bmp(mixed, 8, run_lengths(mixed, 8), gap=b"odd")
     yield "4 bits, no end", packed_bmp(mixed, 4, run_lengths(mixed, 4)[:-2])
+    yield "4 bits, no end, filled up", packed_bmp(mixed, 4, run_lengths(mixed, 4)[:-2] + bytes(3))
+    yield "4 bits, more behind its end", packed_bmp(mixed, 4, run_lengths(mixed, 4) + bytes(3000))
     # Code starts with the bottom row; what it jumps over and leaves out has colour 0.
     turns = np.array([[1, 2, 1, 2, 1], [3, 3, 3, 3, 3]])
     yield "4 bits, two colours by turns", packed_bmp(turns, 4, bytes([5, 0x33, 0, 0, 5, 0x12, 0, 0, 0, 1]))
@@ -400,7 +402,9 @@ MISREAD_BY_PILLOW = {  # version 12.3, and why what it reads is no measure
     ),
     "bmp/32 bits, alpha 0 everywhere.bmp": "takes what a program left empty as transparency",
     "run lengths/4 bits.bmp": "reads half a byte too little where an odd number of pixels stand as they are",
-    "run lengths/4 bits, no end.bmp": "the same",
+    **dict.fromkeys(
+        (f"run lengths/4 bits, {end}.bmp" for end in ("no end", "no end, filled up", "more behind its end")), "the same"
+    ),
     "run lengths/8 bits, from an odd byte.bmp": "counts the filling byte from the start of the file",
     "run lengths/jumps and an early end.bmp": "refuses an image that ends before its last pixel",
     "run lengths/a blank row.bmp": "leaves it out",
@@ -583,6 +587,14 @@ def _unusable_bmp() -> Iterator[tuple[str, bytes, str]]:
     masks = struct.pack("<3I", 0x3FF00000, 0xFFC00, 0x3FF)
     of_ten = bmp((2, 1), 32, bytes(8), masks=masks, compression=3)
     yield "ten bits a channel", of_ten, "unsupported BMP: unusual masks of its channels"
+    stripes = np.arange(HEIGHT)[:, None] % 7 * np.ones((1, WIDTH), int)
+    code = run_lengths(stripes, 8)
+    for name, zeroed in {
+        "zeros to its end": code[:40] + bytes(400),
+        "zeros in its middle": code[:40] + bytes(30) + code[70:],
+    }.items():
+        damaged = bmp(SIZE, 8, zeroed, bytes(1024), compression=1)
+        yield name, damaged, "damaged BMP: more rows than the picture has"
     unknown = b"BM" + struct.pack("<IHHII", 99, 0, 0, 50, 20) + bytes(80)
     yield "a header of 20 bytes", unknown, "unsupported BMP: a header of 20 bytes"
 

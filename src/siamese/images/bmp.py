@@ -14,6 +14,7 @@ from PIL.BmpImagePlugin import BmpImageFile
 from siamese.images.picture import Picture, Rejected, on_white
 
 _OS2_HEADER = 12
+_SPARE = 4  # bytes that may fill up code that has no mark of its end
 _HEADERS = (_OS2_HEADER, 40, 52, 56, 64, 108, 124)
 _NONE, _RLE8, _RLE4, _BITFIELDS = range(4)  # compression
 _COMPRESSIONS = {1: (_NONE,), 2: (_NONE,), 4: (_NONE, _RLE4), 8: (_NONE, _RLE8), 24: (_NONE,)}
@@ -122,7 +123,8 @@ def _from_run_lengths(code: bytes, width: int, height: int, bits: int) -> bytear
     """RLE8 or RLE4 to `height` rows of `width` bytes; what is jumped over has colour 0, what exceeds a row is dropped.
 
     Raises:
-        Rejected: the code ends before the last pixel and before the mark of the end.
+        Rejected: the code ends before the last pixel and before the mark of the end, or goes on behind the last row.
+            Zeros in place of code are ends of rows.
     """
     indices = bytearray(width * height)
     at = x = y = 0
@@ -155,4 +157,6 @@ def _from_run_lengths(code: bytes, width: int, height: int, bits: int) -> bytear
         pixels = pixels[: max(width - x, 0)]
         indices[y * width + x : y * width + x + len(pixels)] = pixels
         x += len(pixels)
+    if y >= height and len(code) >= at + _SPARE and code[at : at + 2] != b"\0\1":
+        raise Rejected("damaged BMP: more rows than the picture has")
     return indices
