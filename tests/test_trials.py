@@ -9,6 +9,7 @@ import csv
 import gzip
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -324,6 +325,33 @@ def test_images_that_trained_the_model_or_may_have_are_said(
         f"{listed}: it is unknown whether this model was trained on the images that measure it, so its figures may be "
         "too good"
     ]
+
+
+def test_a_list_may_spell_a_path_otherwise_than_its_folder_does(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Decomposed on the disk, composed in the list: the same images, and the answers keep the list's names."""
+    nfc, nfd = "J\u00fcrgen", "Ju\u0308rgen"
+    one, other = sorted((workspace / "data/sample").glob("*/"))[:2]
+    first, second, third = (f"{nfc}/{file.name}" for file in sorted(one.iterdir())[:3])
+    ben = f"ben/{sorted(other.iterdir())[0].name}"
+    listed = written(tmp_path, [HEAD, (first, second, 1), (first, third, 1), (first, ben, 0)])
+    scores = {}
+    for number, spelling in enumerate((nfd, nfc)):
+        data, output = tmp_path / f"data-{number}", tmp_path / f"{number}.csv"
+        shutil.copytree(one, data / spelling)
+        shutil.copytree(other, data / "ben")
+        with working_folder(workspace):
+            command = ["trials", str(listed), "--data", str(data), "--scores", str(output)]
+            assert cli.run(command) == 0, capsys.readouterr().err
+        scores[spelling] = pd.read_csv(output)
+        assert scores[spelling].probe.tolist() == [first] * 3
+    pd.testing.assert_frame_equal(scores[nfd], scores[nfc])
+
+
+def test_intervals_resample_people_and_not_the_spellings_of_their_names() -> None:
+    paths = pd.Series(["J\u00fcrgen/1.png", "Ju\u0308rgen/2.png", "ann/1.png", "Ann /2.png"])
+    assert trials._identity(paths).nunique() == 2
 
 
 def test_the_command_holds_images_against_those_of_training(

@@ -25,12 +25,13 @@ import numpy as np
 import pandas as pd
 
 from siamese import bootstrap, one_shot, references, scores, trained_on
-from siamese.catalog import detect_layout
+from siamese.catalog import detect_layout, files_below
 from siamese.claims import Fusion, claim_scores
 from siamese.errors import InputError, reason_of
 from siamese.files import existing, sha256, unwritable, whole_file
 from siamese.measured import resampled_units
 from siamese.metrics import measure, rank
+from siamese.names import canonical_name, canonical_path
 from siamese.one_shot import OneShot
 from siamese.params import EvaluateParams
 from siamese.remote import Place
@@ -252,10 +253,25 @@ def embeddings(verifier: Verifier, data_folder: Place, names: pd.Index, max_pixe
     Raises:
         InputError: an image can't be read.
     """
+    paths = _as_on_disk(data_folder, names)
     return scores.in_batches(
-        lambda part: verifier.embed_encoded([read_image(data_folder / name, max_pixels) for name in names[part]]),
+        lambda part: verifier.embed_encoded([read_image(data_folder / path, max_pixels) for path in paths[part]]),
         len(names),
     )
+
+
+def _as_on_disk(data_folder: Place, names: pd.Index) -> list[str]:
+    """Return the path of each listed image as its folder spells it, which may be in another normal form."""
+    if not isinstance(data_folder, Path) or all((data_folder / name).exists() for name in names):
+        return names.tolist()
+    by_form: dict[str, list[str]] = {}
+    for path, _ in files_below(data_folder):
+        by_form.setdefault(canonical_path(path), []).append(path)
+    alike = [by_form.get(canonical_path(name), []) for name in names]
+    return [
+        paths[0] if len(paths) == 1 and not (data_folder / name).exists() else name
+        for name, paths in zip(names, alike, strict=True)
+    ]
 
 
 def measured(
@@ -366,4 +382,4 @@ def refuse_other(log_file: Path) -> None:
 
 
 def _identity(paths: pd.Series) -> pd.Series:
-    return paths.str.partition("/")[0]
+    return paths.str.partition("/")[0].map(canonical_name)
