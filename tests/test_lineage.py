@@ -135,7 +135,7 @@ class TestOfARepository:
         made = repository.sibling(tmp_path_factory.mktemp("lineage") / "project")
         made.run("git", "remote", "set-url", "origin", str(repository.folder))
         made.run("dvc", "checkout")
-        made.run("siamese", "register")
+        made.run("siamese", "register", "-S", "evaluate.seed=7")  # the evaluation was done with seed 0
         return made
 
     @pytest.fixture(scope="class")
@@ -170,7 +170,10 @@ class TestOfARepository:
         assert (told["git_remote"], told["git_dirty"]) == (str(repository.folder), False)
         assert told["data_path"] == "data/sample"
         assert f"md5: {told['data_hash']}" in (project.folder / "dvc.lock").read_text()
-        assert (told["parameters"]["train.epochs"], told["warnings"]) == ("2", [])
+        assert told["parameters"]["train.epochs"] == "2"
+        (warning,) = told["warnings"]  # the record of its training is in the other clone
+        assert warning.startswith("its run was recorded after training")
+        assert told["parameters"]["evaluate.seed"] == "0"
 
     def test_the_commands_before_the_last_bring_its_code_and_its_parameters(
         self, project: Repository, told: dict, tmp_path: Path
@@ -203,6 +206,24 @@ def test_a_model_that_is_not_there_is_one_line(tmp_path: Path, capsys) -> None:
     first, second = (line for line in capsys.readouterr().err.splitlines() if line.startswith("siamese: "))
     assert first == "siamese: siamese: write models:/NAME/VERSION or models:/NAME@ALIAS, as models:/siamese@champion"
     assert second.startswith("siamese: models:/nobodys@champion: sqlite:///mlflow.db has no such model or alias")
+
+
+def test_saved_parameters_are_those_of_training_and_of_the_evaluation(tmp_path: Path, monkeypatch) -> None:
+    """While it trained, params.yaml had another threshold than when it was evaluated."""
+
+    class Run:
+        def artifact(self, version: Version, path: str, below: Path) -> Path:
+            values = params.load(params.packaged_file(), ["train.epochs=3", "evaluate.threshold=far=0.01"])
+            (below / "params.yaml").write_text(params.to_yaml(values))
+            return below / "params.yaml"
+
+        def parameters(self, version: Version) -> dict[str, str]:
+            return {"train.epochs": "3", "evaluate.threshold": "eer", "promote.max_eer": "0.2"}
+
+    monkeypatch.setattr(lineage, "resolve", lambda reference: (Run(), VERSION))
+    lineage.save_params(VERSION.uri, tmp_path / "saved.yaml")
+    saved = params.load(tmp_path / "saved.yaml")
+    assert (saved.train.epochs, saved.evaluate.threshold, saved.promote.max_eer) == (3, "eer", 0.2)
 
 
 def test_parameters_that_no_run_holds_are_told(monkeypatch) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 from siamese import places
 from siamese.errors import InputError
 from siamese.files import whole_file
+from siamese.params import load, to_yaml
 from siamese.registry import Version, resolve
-from siamese.tracking.facts import CATALOG_DIGEST, RECORDED
+from siamese.tracking.facts import CATALOG_DIGEST, RECORDED, TRAINED_WITH
 from siamese.tracking.server import is_local, shown, tracking_uri
 
 PARAMS = "training/params.yaml"  # artifact of a run
@@ -94,7 +95,7 @@ def trace(version: Version, parameters: Mapping[str, str], server: str) -> Linea
 
 
 def save_params(reference: str, params_file: Path) -> None:
-    """Writes the parameters that a model was trained with, as its training read them.
+    """Write the parameters that made a model: those that its training read, and of later steps those of its run.
 
     Raises:
         InputError: there is no such model, its run doesn't have them, or the registry can't be used.
@@ -105,7 +106,15 @@ def save_params(reference: str, params_file: Path) -> None:
         if got is None:
             raise InputError(f"the run of {version.uri} holds no {PARAMS}: its parameters can't be had as a file")
         with whole_file(params_file) as beside:
-            beside.write_bytes(got.read_bytes())
+            beside.write_text(_params_text(got, registry.parameters(version)), encoding="utf-8")
+
+
+def _params_text(trained_with: Path, of_run: Mapping[str, str]) -> str:
+    later = [f"{key}={value}" for key, value in of_run.items() if key.partition(".")[0] not in TRAINED_WITH]
+    try:
+        return to_yaml(load(trained_with, later))
+    except InputError:  # of a release with other parameters, whose code reads it
+        return trained_with.read_text(encoding="utf-8")
 
 
 def to_text(found: Lineage) -> str:

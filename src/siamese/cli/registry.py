@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -35,9 +36,10 @@ def register(
 ) -> None:
     """Make the trained model a version of the registered model, the challenger; nothing if it is one already."""
     from siamese import register as step
+    from siamese.dvc_stage import params_used
     from siamese.params import load
 
-    params = load(params_file, settings or [])
+    params = params_used(load(params_file, settings or []), [Path(metrics_file), Path(threshold_file)])
     with staged() as at:
         registered = step.run(
             at.input(model_folder),

@@ -22,6 +22,9 @@ from siamese.tracking.server import shown
 
 LOCK = Path("dvc.lock")
 CATALOG_DIGEST = "catalog:"  # marks a digest of the catalog, where DVC doesn't know the data
+# The sections of params.yaml that a training's run records: those of the steps up to it. `siamese register` adds the
+# rest, as the evaluation used it and as it is then.
+TRAINED_WITH = ("data", "sample", "catalog", "pairs", "preprocess", "model", "train", "tracking")
 RECORDED = "siamese.recorded"  # tag of a run that was made when training was over
 
 IMAGE_COMMIT = "SIAMESE_COMMIT"  # set in the images: the commit they were built from

@@ -147,7 +147,7 @@ class Recorder:
                 if others := continued(kept, known):
                     kept.add("tags", values=others)
             else:
-                sections = self._elsewhere.sections if self._elsewhere else None
+                sections = self._elsewhere.sections if self._elsewhere else facts.TRAINED_WITH
                 add_beginning(kept, self._params, known, origin.key, sections)
             add_files(kept, self._params, self._catalog_file)
             kept.keep_text(as_json(environment), "training/environment.json")
@@ -285,7 +285,7 @@ def add_beginning(
     params: Params,
     known: Mapping[str, str],
     key: str | None,
-    sections: Collection[str] | None = None,
+    sections: Collection[str] = facts.TRAINED_WITH,
     **when: int,
 ) -> None:
     """Adds what a run begins with: its name, tags, parameters and data.
@@ -295,7 +295,7 @@ def add_beginning(
         params: all of them.
         known: tags.
         key: the checkpoints' key, by which the same training is found again; None where it can't be continued.
-        sections: of the parameters, those that are recorded; None: all.
+        sections: of the parameters, those that are recorded.
         when: `time`, where it isn't now.
 
     Raises:
