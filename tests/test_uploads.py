@@ -51,23 +51,25 @@ def test_the_order_is_that_of_the_fields() -> None:
     assert list(images_of(*multipart(("other", b"1"), ("anchor", b"2")), PAIR)) == ["anchor", "other"]
 
 
+SEVENTY = bytes([0b11111011, 0b11101111, 0b11111111] * 23 + [0b11111011])
+
+
 @pytest.mark.parametrize(
     "written",
     [
-        "++//+/8=",
-        "data:image/png;base64,++//+/8=",
-        "DATA:image/jpeg;charset=utf-8;BASE64,%2B%2B//%2B/8%3D",
-        "++/\r\n/+/8=\r\n",
-        "  ++//\n  +/8=\n",
-        "--__-_8=",
-        "++//+/8",
-        "--__\n-_8",
+        "++//" * 23 + "+w==",
+        "data:image/png;base64," + "++//" * 23 + "+w==",
+        "DATA:image/jpeg;charset=utf-8;BASE64," + "%2B%2B//" * 23 + "%2Bw%3D%3D",
+        ("++//" * 4 + "\r\n") * 5 + "++//" * 3 + "+w==\r\n",
+        "  " + "++//" * 20 + "\n  " + "++//" * 3 + "+w==\n",
+        "--__" * 23 + "-w==",
+        "++//" * 23 + "+w",
+        "--__" * 20 + "\n" + "--__" * 3 + "-w",
     ],
 )
 def test_base64_is_taken_in_the_forms_that_clients_send(written: str) -> None:
-    """++//+/8= by hand: the sextets 62 62 63 63 62 63 60 are 111110 111110 111111 111111 111110 111111 111100."""
-    expected = {"anchor": [bytes([0b11111011, 0b11101111, 0b11111111, 0b11111011, 0b11111111])], "other": [b"1"]}
-    assert images_of(*as_json({"anchor": written, "other": "MQ"}), PAIR) == expected
+    """By hand: ++// are the sextets 62 62 63 63, 111110 111110 111111 111111; +w are 62 48, 111110 11 and zeros."""
+    assert images_of(*as_json({"anchor": written, "other": "MQ=="}), PAIR) == {"anchor": [SEVENTY], "other": [b"1"]}
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,7 @@ def test_base64_is_taken_in_the_forms_that_clients_send(written: str) -> None:
         (as_json({"anchor": ["MQ=="], "other": "MQ=="}), PAIR, 422, '"anchor" must be an image as base64'),
         (as_json({"anchor": "MQ==", "other": "data/a.png"}), PAIR, 422, '"other" is a file\'s path: send the'),
         (as_json({"anchor": "MQ==", "other": r"C:\a b\c.JPG"}), PAIR, 422, '"other" is a file\'s path'),
+        (as_json({"anchor": "MQ==", "other": "/etc/passwd"}), PAIR, 422, '"other" is a file\'s path'),
         (as_json({"anchor": "MQ==", "other": "https://a.example/b.png"}), PAIR, 422, '"other" is a URL: send the'),
         (as_json({"anchor": "MQ==", "other": "data:image/svg+xml,<svg/>"}), PAIR, 422, "is a data URI without base64"),
         (as_json({"anchor": "MQ==", "other": "b'MQ=='"}), PAIR, 422, "is base64 as Python prints bytes"),

@@ -9,7 +9,8 @@ from urllib.parse import unquote
 _DATA_URI = re.compile(r"data:([^,]*),", re.IGNORECASE)
 _URL = re.compile(r"[a-z][a-z0-9+.-]{0,30}://", re.IGNORECASE)
 _URL_SAFE = str.maketrans("-_", "+/")
-_PATH = re.compile(r"[^\n]{0,4000}\.[A-Za-z]{3,4}")
+_PATH = re.compile(r"[^\n]{0,4000}\.[A-Za-z]{3,4}|[/~.][^\n]{0,4000}")
+_SHORTEST_IMAGE = 72  # characters: the 54 bytes of a BMP's header; shorter text without padding is a path or a name
 
 
 def decode(text: str) -> bytes:
@@ -25,8 +26,11 @@ def decode(text: str) -> bytes:
         encoded = unquote(encoded[uri.end() :])
     elif _URL.match(encoded):
         raise ValueError("is a URL: send the image's bytes as base64")
-    encoded = "".join(line.strip() for line in encoded.splitlines()).rstrip("=").translate(_URL_SAFE)
+    encoded = "".join(line.strip() for line in encoded.splitlines()).translate(_URL_SAFE)
     try:
+        if len(encoded) % 4 and len(encoded) < _SHORTEST_IMAGE:
+            raise ValueError
+        encoded = encoded.rstrip("=")
         return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except ValueError:
         raise ValueError(_obstacle(text.strip(), encoded)) from None
