@@ -179,6 +179,18 @@ def test_a_challenger_that_was_decided_about_is_not_made_one_again(registered: P
         registered.registry.point(CHALLENGER, version.number)
 
 
+def test_a_name_that_looks_the_same_as_another_models_is_refused_before_anything_is_sent(make: Make, capsys) -> None:
+    project = make("Looks-Alike")
+    client = project.registry.client
+    client.create_registered_model("looks-alike")
+    assert project.register() == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("siamese: ")]
+    assert line.startswith("siamese: registry.name = Looks-Alike: ") and "has a model looks-alike" in line
+    assert project.versions() == []
+    assert json.loads((project.folder / places.RUN).read_text())["run_id"] is None
+    assert "Looks-Alike" not in {model.name for model in client.search_registered_models()}
+
+
 def test_another_threshold_is_another_version_of_the_same_run(make: Make, capsys) -> None:
     """And the data folder is elsewhere, and run.json of an older version: a line each says what is unknown for it."""
     project = make("second")
