@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -258,6 +259,25 @@ def test_a_film_that_is_cut_is_told(run: Run, film: Path, tmp_path: Path) -> Non
     assert 0 < count < 10 and code == 2
     assert f"cut.avi: damaged: ends after {count} of 12 frames" in err.splitlines()[-1]
     assert len(pictures(tmp_path / "seen.avi")) == count
+
+
+def test_frames_of_motion_jpeg_that_lack_a_part_are_left_out_and_counted(run: Run, film: Path, tmp_path: Path) -> None:
+    """The second half of frame 4's code, and all but the beginning of frame 7's, are zeros; FFmpeg fills both."""
+    content = bytearray(film.read_bytes())
+    starts = [found.start() for found in re.finditer(rb"\xff\xd8\xff", content)]
+    for number, part in ((4, 0.5), (7, 0.1)):
+        scan, end = content.index(b"\xff\xda", starts[number]) + 14, content.index(b"\xff\xd9", starts[number])
+        middle = scan + int(part * (end - scan))
+        content[middle:end] = bytes(end - middle)
+    (tmp_path / "zeros.avi").write_bytes(content)
+    assert len(starts) == len(NAMES)
+    code, out, err = run(tmp_path / "zeros.avi", "--threshold", "0", "--video", tmp_path / "seen.avi")
+    assert code == 2
+    assert [name for _, name in seen(out)] == [name for number, name in enumerate(NAMES) if number not in (4, 7)]
+    assert err.splitlines()[-1].endswith(
+        "zeros.avi: damaged: 2 frames lack a part and were left out; copy the file again"
+    )
+    assert len(pictures(tmp_path / "seen.avi")) == 10
 
 
 @pytest.mark.parametrize("name", ["full.avi", "full.mp4"])

@@ -107,6 +107,10 @@ def run(
         raise Stopped(interrupt.number)
     if watched.lost:
         raise InputError(f"{shown(source)}: {watched.lost}: see to it, then run again")
+    if opened and opened.damaged:
+        raise InputError(
+            f"{shown(source)}: damaged: {opened.damaged} frames lack a part and were left out; copy the file again"
+        )
     return tally
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from contextlib import ExitStack
@@ -15,10 +16,12 @@ import numpy as np
 
 from siamese.errors import InputError
 from siamese.files import whole_file
+from siamese.images import Rejected, check
 
 USUAL_RATE = 25.0  # where a source tells none
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 _COUNTED = (".avi", ".m4v", ".mov", ".mp4")  # such files hold the number of their frames; others how long they last
+_MOTION_JPEG = (b"MJPG", b"jpeg")
 _ENDS_A_WINDOW = (27, ord("q"))
 
 
@@ -45,6 +48,7 @@ class Capture:
         rate: frames a second.
         frames: how many there are, or about so many; 0: nobody knows, so it is live.
         expected: the same where the kind of file counts them; else 0.
+        damaged: frames of a Motion JPEG file left out so far, since part of them is missing.
     """
 
     def __init__(self, name: str | int, shown: str) -> None:
@@ -65,10 +69,18 @@ class Capture:
         self.rate = float(rate) if 0 < rate <= 1000 else USUAL_RATE
         self.frames = max(0, int(self._opened.get(cv2.CAP_PROP_FRAME_COUNT)))
         self.expected = self.frames if str(name).lower().endswith(_COUNTED) else 0
+        self.damaged = 0
+        codec = (int(self._opened.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF).to_bytes(4, "little")
+        is_file = isinstance(name, str) and os.path.isfile(name)
+        self._encoded = _EncodedFrames(name) if is_file and codec in _MOTION_JPEG else None
 
     def advance(self) -> bool:
         """Goes to the next picture; False at the end."""
-        return bool(self._opened.grab())
+        while self._opened.grab():
+            if self._encoded is None or self._encoded.is_whole(self._opened.get(opencv().CAP_PROP_PTS)):
+                return True
+            self.damaged += 1
+        return False
 
     def picture(self) -> np.ndarray:
         """The picture gone to: uint8 [height, width, 3], RGB."""
@@ -76,6 +88,34 @@ class Capture:
 
     def close(self) -> None:
         """Lets go of it."""
+        self._opened.release()
+        if self._encoded is not None:
+            self._encoded.close()
+
+
+class _EncodedFrames:
+    """The same Motion JPEG file, not decoded: FFmpeg fills what is missing in a frame, and doesn't report it."""
+
+    def __init__(self, name: str | int) -> None:
+        cv2 = opencv()
+        self._opened = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+        self._opened.set(cv2.CAP_PROP_FORMAT, -1)
+        self._time = -math.inf
+
+    def is_whole(self, time: float) -> bool:
+        """Whether the frame of a time, in the file's own unit, is whole. Times rise from call to call."""
+        while self._time < time and self._opened.grab():
+            self._time = self._opened.get(opencv().CAP_PROP_PTS)
+        _, frame = self._opened.retrieve()
+        if self._time != time or frame is None:
+            return True  # nothing is known of it
+        try:
+            check(frame.tobytes() + b"\xff\xd9", sys.maxsize)  # some programs leave the end marker out
+        except Rejected as reason:
+            return not str(reason).startswith(("damaged", "truncated"))
+        return True
+
+    def close(self) -> None:
         self._opened.release()
 
 
