@@ -302,6 +302,14 @@ def test_what_stays_stands_in_named_volumes_and_images_are_pinned() -> None:
     assert "--require-hashes" in dockerfile
 
 
+def test_a_slow_machine_has_minutes_to_start_a_service() -> None:
+    """Until then, a health check that fails doesn't count; one that passes does."""
+    given = {
+        name: service["healthcheck"]["start_period"] for name, service in SERVICES.items() if "healthcheck" in service
+    }
+    assert len(given) == 3 and all(int(period.removesuffix("s")) >= 300 for period in given.values())
+
+
 def test_services_wait_for_the_health_of_what_they_need() -> None:
     assert all("healthcheck" in SERVICES[name] for name in ("database", "storage", "mlflow"))
     assert set(SERVICES["prepare"]["depends_on"]) == {"database", "storage"}

@@ -101,6 +101,7 @@ def test_what_serves_tells_its_health_and_its_port() -> None:
     [port] = [one.rest for one in serving if one.name == "EXPOSE"]
     [health] = [one.rest for one in serving if one.name == "HEALTHCHECK"]
     assert f"http://127.0.0.1:{port}/health'" in health
+    assert int(re.search(r"--start-period=(\d+)s", health)[1]) >= 300  # a slow machine isn't ill
 
 
 @pytest.mark.parametrize("file", FILES, ids=path)
