@@ -73,7 +73,7 @@ class SmallDisk:
         """Runs a command as a process of its own.
 
         Args:
-            when: how the line begins at which the disk is left `room` bytes.
+            when: how the line begins at which the disk is left `room` bytes; then the command gets a line of input.
             output: the file that standard output goes to.
         """
         asked = dict(
@@ -139,11 +139,16 @@ class Holder:
     def process(self, command: list[str], folder: str, when: str, room: int, output: str) -> dict[str, Any]:
         said = []
         with open(output, "w") as opened:
-            process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=opened, text=True)
+            given = subprocess.PIPE if when else subprocess.DEVNULL
+            process = subprocess.Popen(
+                command, cwd=folder, stdin=given, stderr=subprocess.PIPE, stdout=opened, text=True
+            )
             for line in process.stderr or ():
                 said.append(line.rstrip("\n"))
-                if when and line.startswith(when):
+                if process.stdin and line.startswith(when):
                     self.remount(room=room)
+                    process.stdin.write("\n")
+                    process.stdin.flush()
             return {"code": process.wait(), "said": said}
 
 

@@ -41,6 +41,19 @@ OLDER = {  # what is replaced must be a command's own
     "scores.csv": b"older,score,same\n",
     "inspected.html": b'<!DOCTYPE html>\n<html><meta name="generator" content="siamese inspect">older',
 }
+# `siamese` that waits for a line of input, or for its end, when training begins.
+WAITS = """
+import sys
+from siamese import progress
+say = progress.say
+def say_and_wait(line):
+    say(line)
+    if line.startswith("training "):
+        sys.stdin.readline()
+progress.say = say_and_wait
+from siamese import cli
+cli.main()
+"""
 QUICK = ["catalog.parquet", "pairs.parquet", "network.svg"]
 
 
@@ -164,7 +177,8 @@ def test_training_on_a_full_disk_keeps_its_last_checkpoint_and_goes_on_to_the_sa
     (disk.place / "model").mkdir()
     (disk.place / "model/siamese.keras").write_text("older")
     train = [
-        *SIAMESE, "train", "-S", "train.checkpoint_every=1", "--checkpoints", disk.inside / "checkpoints",
+        sys.executable, "-c", WAITS, "train", "-S", "train.checkpoint_every=1",
+        "--checkpoints", disk.inside / "checkpoints",
         "--model", disk.inside / "model", "--history", disk.inside / "history.csv",
     ]  # fmt: skip
 
