@@ -47,6 +47,7 @@ CREATED = $(shell git show --no-patch --format=%cI 2>/dev/null || echo unknown)
 SECRET = id=certificates,src=$(BUILD_CA)
 BUILD = DOCKER_BUILDKIT=1 $(DOCKER) build $(BASE_IMAGE:%=--build-arg BASE_IMAGE=%) \
 	$(if $(BUILD_CA),--secret $(call quoted,$(SECRET))) $(BUILD_FLAGS)
+WARN = [ $(REVISION) != unknown ] || echo "make: git knows no commit here, so the images name none; see: git status" >&2
 LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg CREATED=$(CREATED)
 
 INSTALL = .venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python
@@ -72,11 +73,13 @@ publish: ## Commit dvc.lock, parameters and figures of a retraining, and push th
 	@.ci/publish
 
 images: ## Build the container images: training, serving, tracking server (docs/images.md)
+	@$(WARN)
 	$(BUILD) $(LABELS) --file docker/Dockerfile --target cpu --tag $(call quoted,siamese-training:$(TAG)) .
 	$(BUILD) $(LABELS) --file docker/serving/Dockerfile --tag $(call quoted,siamese-serving:$(TAG)) .
 	$(BUILD) $(LABELS) --file docker/tracking/Dockerfile --tag $(call quoted,siamese-tracking:$(TAG)) .
 
 images-gpu: ## Build the training image with CUDA's libraries
+	@$(WARN)
 	$(BUILD) $(LABELS) --file docker/Dockerfile --target gpu --tag $(call quoted,siamese-training-gpu:$(TAG)) .
 
 sbom: images ## List the Python packages of the images as CycloneDX, in build/sbom
@@ -138,7 +141,11 @@ lock: .venv/for-developers ## Renew the pinned and hashed requirement files from
 clean: ## Remove .venv and caches; no data, no model, no DVC cache
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage .coverage.*
 
-.venv/bin/uv: requirements/build.txt
+# Before anything is downloaded.
+repository:
+	@.ci/repository
+
+.venv/bin/uv: requirements/build.txt | repository
 	@test -n $(call quoted,$(PYTHON)) || { echo "make: needs Python 3.11 or 3.12: install one, or name it with PYTHON=/path/to/python3.12" >&2; exit 2; }
 	$(call quoted,$(PYTHON)) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
@@ -164,4 +171,4 @@ build/torch/bin/python: .venv/for-developers
 	$(call quoted,$(PYTHON)) -m venv build/torch
 	$@ -m pip install --quiet --disable-pip-version-check torch==2.13.0 numpy
 
-.PHONY: help setup repro recipe retrain publish images images-gpu sbom test test-long bench bench-long bench-scale coverage lint format lock clean
+.PHONY: help repository setup repro recipe retrain publish images images-gpu sbom test test-long bench bench-long bench-scale coverage lint format lock clean

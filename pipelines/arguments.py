@@ -63,13 +63,14 @@ def arguments(
     from siamese.tracking.facts import git_tags
 
     values = params.load(params_file, settings or [])
-    here = git_tags() if repository is None or revision is None else {}
+    try:
+        here = git_tags() if repository is None or revision is None else {}
+    except InputError as reason:
+        raise InputError(f"{reason}, or give --repository and --revision") from None
     repository = here.get("siamese.git.remote") if repository is None else repository
     revision = here.get("siamese.git.commit") if revision is None else revision
     if not repository:
         raise InputError("no repository to fetch data from: give --repository, or add a git remote `origin` here")
-    if revision is None:
-        raise InputError("no revision of the data: give --revision, or run this in a git repository")
     sections = values.model_dump(include=set(SECTIONS))
     return {
         "repository": repository,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -14,6 +13,7 @@ from pipelines.options import CaFile, Host, Namespace, TokenFile
 from pipelines.submit import PIPELINE
 from siamese.cli.options import AsJson, answer
 from siamese.errors import InputError
+from siamese.git import git
 
 
 def upload(
@@ -75,7 +75,9 @@ def tag_here() -> str:
         raise InputError("these files aren't as committed, so no tag names them: commit them, or set --version")
     tags = _git("tag", "--points-at", "HEAD").split()
     if not tags:
-        raise InputError("this commit has no tag to name the version after: `git tag` it, or set --version")
+        raise InputError(
+            "this commit has no tag to name the version after: `git fetch --tags`, `git tag` it, or set --version"
+        )
     if len(tags) > 1:
         raise InputError(f"this commit has several tags ({', '.join(tags)}): say which with --version")
     return tags[0]
@@ -83,9 +85,6 @@ def tag_here() -> str:
 
 def _git(*command: str) -> str:
     try:
-        done = subprocess.run(["git", *command], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise InputError("git isn't installed, so there is no tag to name the version after: set --version") from None
-    if done.returncode != 0:
-        raise InputError("this is no git repository with a tag to name the version after: set --version")
-    return done.stdout.strip()
+        return (git(*command) or "").strip()
+    except InputError as reason:
+        raise InputError(f"{reason}, or set --version") from None

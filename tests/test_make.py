@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,7 @@ NAMES = [
     "-face id",
 ]
 REFUSED = ["face:id", "face 100% id", "face\\id", "face\nid"]
+IDENTITY = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
 CACHES = [".venv", ".pytest_cache", ".ruff_cache", ".mypy_cache", ".hypothesis"]
 
 # A program in place of Python, docker and the commands in .venv/bin: it writes down its arguments, and makes what
@@ -48,15 +51,20 @@ class Clone:
     folder: Path
     program: Path
 
-    def make(self, *arguments: str, exit_code: int = 0, cwd: Path | None = None) -> str:
+    def make(self, *arguments: str, exit_code: int = 0, cwd: Path | None = None, **variables: str) -> str:
         """Run make and return what it prints."""
-        environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}  # of `make test` itself
+        return self.run("make", *arguments, exit_code=exit_code, cwd=cwd, **variables)
+
+    def run(self, *command: str, exit_code: int = 0, cwd: Path | None = None, **variables: str) -> str:
+        """Run a command and return what it prints. Git is configured by files in the test's own folder alone."""
         beside = self.folder.parent
-        home = beside / "home"
+        names = {"PYTHON": str(self.program), "HOME": str(beside / "home"), "NEIGHBOUR": str(beside / "face")}
+        others = ("MAKE", "GIT_", "SUDO_UID", "XDG_", "CERT", "CA_BUNDLE", "PIP_", "UV_")  # MAKE: of `make test` itself
+        environment = {name: value for name, value in os.environ.items() if not any(part in name for part in others)}
         done = subprocess.run(
-            ["make", *arguments],
+            command,
             cwd=cwd or self.folder,
-            env=environment | {"PYTHON": str(self.program), "HOME": str(home), "NEIGHBOUR": str(beside / "face")},
+            env=environment | names | {"GIT_CONFIG_NOSYSTEM": "1"} | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -78,10 +86,19 @@ class Clone:
         return {str(path): path.read_text() if path.is_file() else "" for path in outside}
 
 
-def clone_at(folder: Path) -> Clone:
-    """A clone in that folder, and folders beside it that are named like each word of its name."""
+def source_at(folder: Path) -> Clone:
+    """Source files in that folder, without a repository, and folders beside it named like each word of its name."""
     folder.mkdir()
-    for name in ("Makefile", "pyproject.toml", "requirements.txt", "requirements", ".dvc/plots_page.py"):
+    for name in (
+        "Makefile",
+        ".ci",
+        "dvc.yaml",
+        "pyproject.toml",
+        "requirements.txt",
+        "requirements",
+        ".dvc/config",
+        ".dvc/plots_page.py",
+    ):
         (folder / name).parent.mkdir(exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
     for name in {"face", "id", "home"} - {folder.name}:
@@ -92,6 +109,15 @@ def clone_at(folder: Path) -> Clone:
     program.write_text(PROGRAM)
     program.chmod(0o755)
     return Clone(folder, program)
+
+
+def clone_at(folder: Path) -> Clone:
+    """The same, with a repository of one commit."""
+    clone = source_at(folder)
+    clone.run("git", "init", "-q")
+    clone.run("git", "add", "dvc.yaml")
+    clone.run("git", *IDENTITY, "commit", "-qm", "start")
+    return clone
 
 
 def tree(folder: Path) -> set[str]:
@@ -118,7 +144,7 @@ def test_clean_removes_the_environment_and_caches_of_the_clone_alone(tmp_path: P
 def test_setup_and_test_write_into_the_clone_alone(tmp_path: Path, name: str) -> None:
     clone = clone_at(tmp_path / name)
     neighbours = clone.neighbours()
-    clone.make("setup")
+    clone.make("setup", "CERTIFICATES=")
     calls = clone.calls()
     assert calls[0] == ["python3", "-m", "venv", ".venv"]
     assert [call[0] for call in calls[1:]] == ["python", "uv", "uv", "python", "dvc"]  # each from the clone's .venv/bin
@@ -200,3 +226,100 @@ def test_images_and_their_lists_take_paths_with_spaces(tmp_path: Path) -> None:
     assert all(call[1:4] == ["build", "--secret", "id=certificates,src=my company's ca.pem"] for call in calls)
     assert calls[0][-3:] == ["--tag", "siamese-training:one two", "."]
     assert calls[-1][-3:] == ["--output", "my lists/siamese-tracking", "."]
+
+
+# What make asks of git before it downloads anything
+
+
+def without_repository(clone: Clone) -> None:
+    pass
+
+
+def inside_another_repository(clone: Clone) -> None:
+    clone.run("git", "init", "-q", cwd=clone.folder.parent)
+    clone.run("git", *IDENTITY, "commit", "-qm", "other", "--allow-empty", cwd=clone.folder.parent)
+
+
+def without_commit(clone: Clone) -> None:
+    clone.run("git", "init", "-q")
+
+
+def of_another_user(clone: Clone) -> None:
+    clone.run("git", "init", "-q")
+    clone.run("git", "add", ".")
+    clone.run("git", *IDENTITY, "commit", "-qm", "start")
+    clone.run("chown", "-R", "12345:12345", ".")
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="root alone can give a folder to another user")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "problem"),
+    [
+        pytest.param(without_repository, "no git repository, which DVC needs", id="no repository"),
+        pytest.param(inside_another_repository, "git has no commit of these files", id="inside another"),
+        pytest.param(without_commit, "git has no commit of these files", id="no commit"),
+        pytest.param(
+            of_another_user, "belongs to another user, so git refuses it", id="another user", marks=needs_root
+        ),
+    ],
+)
+def test_set_up_waits_until_git_knows_the_commit_and_the_line_says_the_command(
+    tmp_path: Path, trouble: Callable[[Clone], None], problem: str
+) -> None:
+    clone = source_at(tmp_path / "face id")
+    trouble(clone)
+    files = tree(clone.folder)
+    above = {"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
+    said = clone.make("setup", exit_code=2, **above).splitlines()[0]
+    assert said.startswith(f"make: {clone.folder}: {problem}; run: ")
+    assert tree(clone.folder) == files
+    names = {f"GIT_{role}_{what}": "test" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    clone.run("bash", "-euc", said.partition("run: ")[2], **names)
+    clone.make("setup")
+
+
+def test_set_up_waits_until_git_is_installed(tmp_path: Path) -> None:
+    clone = clone_at(tmp_path / "face id")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("bash", "make", "grep", "cp", "mkdir", "touch", "awk"):
+        (programs / name).symlink_to(shutil.which(name) or "")
+    files = tree(clone.folder)
+    said = clone.make("setup", exit_code=2, PATH=str(programs)).splitlines()[0]
+    assert said == "make: git: not installed; install it, for example with: apt install git"
+    assert tree(clone.folder) == files
+    (clone.folder / ".dvc/config.local").write_text("[core]\n    no_scm = true\n")
+    clone.make("setup", PATH=str(programs))  # DVC works without git, then
+
+
+def test_set_up_says_that_commits_need_a_name_and_an_address(tmp_path: Path) -> None:
+    clone = clone_at(tmp_path / "face id")
+    assert "git config --global user.name NAME && git config --global user.email ADDRESS" in clone.make("setup")
+    clone.make("clean")
+    for name in ("name", "email"):
+        clone.run("git", "config", "--global", f"user.{name}", "test")
+    assert "git config" not in clone.make("setup")
+
+
+def test_dvc_works_without_git_if_no_scm_is_set_and_not_otherwise(tmp_path: Path) -> None:
+    """What the check of make rests on, with DVC itself."""
+    dvc = str(Path(sys.executable).with_name("dvc"))
+    clone = source_at(tmp_path / "face id")
+    (clone.folder / "dvc.yaml").write_text("stages: {one: {cmd: echo, always_changed: true}}\n")
+    above = {"GIT_CEILING_DIRECTORIES": str(tmp_path)}
+    assert "is not a git repository" in clone.run(dvc, "repro", exit_code=255, **above)
+    clone.run(dvc, "config", "--local", "core.no_scm", "true", **above)
+    clone.run(dvc, "repro", **above)
+
+
+@pytest.mark.parametrize("target", ["images", "images-gpu"])
+def test_images_that_can_not_name_their_commit_say_so(tmp_path: Path, target: str) -> None:
+    clone = source_at(tmp_path / "face id")
+    docker = f"DOCKER={shutil.copy(clone.program, tmp_path / 'docker')}"
+    warning = "make: git knows no commit here, so the images name none; see: git status\n"
+    assert clone.make(target, docker, GIT_CEILING_DIRECTORIES=str(tmp_path)).startswith(warning)
+    without_commit(clone)
+    clone.run("git", *IDENTITY, "commit", "-qm", "start", "--allow-empty")
+    assert warning not in clone.make(target, docker)

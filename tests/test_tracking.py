@@ -67,11 +67,14 @@ def client(mlflow: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> MlflowClien
 
 @pytest.fixture
 def folder(workspace: Path, tmp_path: Path) -> Iterator[Path]:
-    """A working folder with the inputs of training."""
+    """A working folder with the inputs of training, in a git repository of one commit."""
     made = tmp_path / "work"
     for name in ("params.yaml", *INPUTS):
         (made / name).parent.mkdir(parents=True, exist_ok=True)
         (made / name).symlink_to(workspace / name)
+    repository = Repository(made)
+    repository.run("git", "init", "-q")
+    repository.run("git", "commit", "-q", "--allow-empty", "-m", "start")
     with working_folder(made):
         yield made
 
@@ -545,8 +548,6 @@ def test_a_failed_training_has_failed_on_the_server(client: MlflowClient, folder
 def test_other_code_of_a_continued_training_is_told_beside(client: MlflowClient, folder: Path) -> None:
     """A commit between the two parts: the run's tag stays the first part's."""
     repository = Repository(folder)
-    repository.run("git", "init", "-q")
-    repository.commit()
     first = repository.run("git", "rev-parse", "HEAD").strip()
     trained_until_killed(1)
     repository.run("git", "commit", "-q", "--allow-empty", "-m", "other")
@@ -939,16 +940,6 @@ def test_dirty_is_all_but_what_the_pipeline_itself_writes(tmp_path: Path, change
     change(tmp_path)
     with working_folder(tmp_path):
         assert facts.git_tags()["siamese.git.dirty"] == dirty
-
-
-@pytest.mark.parametrize("built_from", [None, "unknown"])
-def test_outside_of_git_nothing_is_said_of_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built_from: str | None
-) -> None:
-    if built_from:
-        monkeypatch.setenv(facts.IMAGE_COMMIT, built_from)
-    with working_folder(tmp_path):
-        assert facts.git_tags() == {}
 
 
 @pytest.mark.parametrize(("built_from", "dirty"), [("c" * 40, "false"), ("c" * 40 + "-dirty", "true")])

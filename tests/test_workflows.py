@@ -590,6 +590,7 @@ def test_the_token_reaches_git_by_its_credential_helper_alone(published: Reposit
         ("SETTINGS=--help", "siamese: "),
         ("UPDATE=README.md", "README.md is no .dvc file of this repository"),
         ("UPDATE=--all.dvc", "--all.dvc is no .dvc file of this repository"),
+        ("SINCE=nowhere", "SINCE: git has no revision nowhere; name another revision"),
     ],
 )
 def test_wrong_input_is_told_in_a_line_before_anything_is_done(published: Repository, given: str, said: str) -> None:
@@ -602,3 +603,37 @@ def test_wrong_input_is_told_in_a_line_before_anything_is_done(published: Reposi
     found = published.run("env", given, "bash", str(ROOT / ".ci/retrain"), exit_codes=(2,))
     assert said in found.splitlines()[-1]
     assert there() == before
+
+
+def test_a_revision_that_a_shallow_clone_lacks_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    full = Repository(tmp_path / "full")
+    full.folder.mkdir()
+    full.run("git", "init", "-q")
+    shutil.copy(ROOT / "params.yaml", full.folder / "params.yaml")
+    full.commit()
+    full.run("git", "commit", "-q", "--allow-empty", "-m", "second")
+    full.run("git", "clone", "-q", "--depth=1", full.folder.as_uri(), str(tmp_path / "shallow"))
+    shallow = Repository(tmp_path / "shallow")
+    said = shallow.run("env", "SINCE=HEAD~1", "bash", str(ROOT / ".ci/retrain"), exit_codes=(2,))
+    line = "make retrain: SINCE: git has no revision HEAD~1; this clone is shallow, so run: git fetch --unshallow"
+    assert said.splitlines()[-1] == line
+    assert not (shallow.folder / "artifacts").exists()
+
+
+def test_an_experiment_is_committed_where_git_knows_an_address_and_no_name(tmp_path: Path) -> None:
+    """Files that differ from the commit, which DVC puts aside in a commit of its own."""
+    project = Repository(tmp_path / "project")
+    project.folder.mkdir()
+    shutil.copy(ROOT / "params.yaml", project.folder / "params.yaml")
+    (project.folder / "dvc.yaml").write_text("stages: {one: {cmd: echo done, params: [train.epochs]}}\n")
+    (project.folder / "README.md").write_text("before\n")
+    project.run("git", "init", "-q")
+    project.run("dvc", "init", "-q")
+    project.commit()
+    (project.folder / "README.md").write_text("changed\n")
+    project.run("git", "config", "user.email", "test@localhost")
+    unset = [f"--unset=GIT_{role}_{what}" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")]
+    own = [f"HOME={tmp_path}", "GIT_CONFIG_NOSYSTEM=1", "SETTINGS=train.epochs=7"]
+    said = project.run("env", *unset, *own, "bash", str(ROOT / ".ci/retrain"), exit_codes=(2,))
+    assert "Ran experiment(s)" in said
+    assert "artifacts/catalog.parquet" in said.splitlines()[-1]  # what `siamese promote` lacks here

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from siamese import figures, places, trained_on
 from siamese.dotted import flat
 from siamese.errors import InputError
 from siamese.files import existing, whole_file
+from siamese.git import git, is_shallow
 
 PARAMS = Path("params.yaml")
 LOWER_IS_BETTER = ("eer", "false_accept_rate", "brier", "calibration_error")
@@ -58,13 +58,13 @@ def at(revision: str) -> State:
     Raises:
         InputError: this is no git repository, there is no such revision, or what it has is damaged.
     """
-    _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", otherwise=revision)
+    if git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}") is None:
+        if is_shallow():
+            raise InputError(f"{revision}: not in this shallow clone; run: git fetch --unshallow")
+        raise InputError(f"git has no revision {revision} here: name one with --since")
 
     def read(file: Path) -> str | None:
-        done = subprocess.run(
-            ["git", "show", f"{revision}:./{file.as_posix()}"], capture_output=True, check=False, encoding="utf-8"
-        )
-        return done.stdout if done.returncode == 0 else None
+        return git("show", f"{revision}:./{file.as_posix()}")
 
     text = read(places.METRICS)
     try:
@@ -279,12 +279,3 @@ def _yaml(text: str, file: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{file}: holds no mapping of names to values")
     return found
-
-
-def _git(*arguments: str, otherwise: str) -> None:
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, check=False, encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError("git isn't installed: install it") from None
-    if done.returncode:
-        raise InputError(f"git has no revision {otherwise} here: name one with --since")

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,12 @@ from typing import Any
 
 from siamese import __version__, places
 from siamese.dvc_stage import stages_of, yaml_of
+from siamese.errors import InputError
 from siamese.files import digest, sha256
+from siamese.git import git
 from siamese.linked_folders import linked_folders
 from siamese.params import Params, known_keys
-from siamese.progress import as_named
+from siamese.progress import as_named, say
 from siamese.tracking.server import shown
 
 LOCK = Path("dvc.lock")
@@ -56,7 +57,7 @@ class Elsewhere:
 
 
 def tags(data_path: str, catalog_file: Path, elsewhere: Elsewhere | None = None) -> dict[str, str]:
-    """What is known of code and data, as a run's tags; what isn't known is left out."""
+    """What is known of code and data, as a run's tags; what isn't known is left out. A missing commit is reported."""
     if elsewhere:
         told = {name: elsewhere.data[name] for name in ORIGIN if name in elsewhere.data}
         data = {"hash": _catalog_digest(catalog_file).value} | told
@@ -70,7 +71,12 @@ def tags(data_path: str, catalog_file: Path, elsewhere: Elsewhere | None = None)
         "mlflow.source.type": "LOCAL",
         "mlflow.user": _user(),
     }
-    return {name: value for name, value in (known | git_tags()).items() if value}
+    try:
+        code = git_tags()
+    except InputError as reason:
+        say(f"tracking: no commit is recorded: {reason}")
+        code = {}
+    return {name: value for name, value in (known | code).items() if value}
 
 
 def git_tags() -> dict[str, str]:
@@ -78,17 +84,28 @@ def git_tags() -> dict[str, str]:
 
     Dirty: files that git tracks differ from the commit, or files are there that it neither tracks nor ignores. What
     the pipeline itself writes doesn't count: each dvc.lock, and metrics.json.
+
+    Raises:
+        InputError: neither git nor an image knows the commit.
     """
-    commit = _git("rev-parse", "HEAD")
-    if not commit:
-        return _image_tags(os.environ.get(IMAGE_COMMIT, UNKNOWN))
+    try:
+        commit = git("rev-parse", "--verify", "--quiet", "HEAD")
+        if not commit:
+            raise InputError(f"{Path.cwd()}: git has no commit here; run: git add . && git commit -m start")
+    except InputError:
+        built_from = os.environ.get(IMAGE_COMMIT, "")
+        if image := _image_tags(built_from):
+            return image
+        if built_from:
+            raise InputError(f"{IMAGE_COMMIT}: {built_from}; run make images in a git repository") from None
+        raise
     written = {LOCK.name, places.METRICS.name}
-    entries = (_git("--no-optional-locks", "status", "--porcelain", "-z", "--no-renames") or "").split("\0")
+    entries = (git("--no-optional-locks", "status", "--porcelain", "-z", "--no-renames") or "").split("\0")
     dirty = any(Path(entry[3:]).name not in written for entry in entries if entry)
     return {
         "siamese.git.commit": commit,
         "siamese.git.dirty": str(dirty).lower(),
-        "siamese.git.remote": shown(_git("remote", "get-url", "origin") or ""),
+        "siamese.git.remote": shown(git("remote", "get-url", "origin") or ""),
         "mlflow.source.git.commit": commit,
     }
 
@@ -180,14 +197,6 @@ def environment(precision: str) -> dict[str, Any]:
         },
         "packages": dict(sorted(packages.items(), key=lambda one: one[0].lower())),
     }
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.rstrip("\n")
 
 
 def _tracked(data: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
