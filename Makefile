@@ -27,6 +27,20 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
+# The certificates that this machine trusts, a company's own among them, unless the user names some. uv, pip and Python's clients
+# bring a list along and use no other. A distribution's file contains what their lists do.
+CERTIFICATES := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem /etc/ssl/cert.pem))
+ifneq ($(CERTIFICATES),)
+ifeq ($(SSL_CERT_FILE)$(SSL_CERT_DIR),)
+export SSL_CERT_FILE := $(CERTIFICATES)
+endif
+ifeq ($(REQUESTS_CA_BUNDLE)$(CURL_CA_BUNDLE),)
+export REQUESTS_CA_BUNDLE := $(CERTIFICATES)
+# pip prefers that variable to the certificates that its own configuration names.
+PIP_CERTIFICATES = if .venv/bin/python -m pip config list | grep '\.cert=' >/dev/null; then unset REQUESTS_CA_BUNDLE; fi;
+endif
+endif
+
 # Of the tests: each takes some 5 GB of memory by its end.
 PROCESSES ?= 2
 
@@ -148,7 +162,7 @@ repository:
 .venv/bin/uv: requirements/build.txt | repository
 	@test -n $(call quoted,$(PYTHON)) || { echo "make: needs Python 3.11 or 3.12: install one, or name it with PYTHON=/path/to/python3.12" >&2; exit 2; }
 	$(call quoted,$(PYTHON)) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
+	$(PIP_CERTIFICATES) .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
 	@touch $@
 
 .venv/for-users: requirements.txt pyproject.toml .venv/bin/uv
@@ -169,6 +183,6 @@ repository:
 # PyTorch is a peer in `make bench`, and in nothing else.
 build/torch/bin/python: .venv/for-developers
 	$(call quoted,$(PYTHON)) -m venv build/torch
-	$@ -m pip install --quiet --disable-pip-version-check torch==2.13.0 numpy
+	$(PIP_CERTIFICATES) $@ -m pip install --quiet --disable-pip-version-check torch==2.13.0 numpy
 
 .PHONY: help repository setup repro recipe retrain publish images images-gpu sbom test test-long bench bench-long bench-scale coverage lint format lock clean

@@ -53,7 +53,11 @@ TokenFile = Annotated[
     ),
 ]
 CaFile = Annotated[
-    Path | None, typer.Option(envvar="KFP_CA_FILE", help="Certificates to trust, where the host's are private.")
+    Path | None,
+    typer.Option(
+        envvar=["KFP_CA_FILE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"],
+        help="Certificates to trust, where the host's are private.",
+    ),
 ]
 Experiment = Annotated[
     str, typer.Option(envvar="KFP_EXPERIMENT", help="Experiment in KFP that groups the runs; made if it isn't there.")

@@ -13,7 +13,7 @@ from pathlib import Path
 from unittest import mock
 
 ROOT = Path(__file__).parents[2]
-FOREIGN = ("KFP_", "KF_PIPELINES_", "KUBERNETES_", "VERTEX_", "GOOGLE_", "SIAMESE_", "MLFLOW_")
+FOREIGN = ("KFP_", "KF_PIPELINES_", "KUBERNETES_", "VERTEX_", "GOOGLE_", "SIAMESE_", "MLFLOW_", "SSL_", "REQUESTS_")
 GIVEN = {"SIAMESE_REPOSITORY": "https://git.example.com/siamese.git", "COLUMNS": "200"}
 
 

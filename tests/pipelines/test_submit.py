@@ -321,6 +321,8 @@ def test_a_private_certificate_is_named(tmp_path: Path) -> None:
         assert "certificate verify failed" in line
         assert "name its certificates with --ca-file" in line
         assert here("submit", "--host", server.address, "--ca-file", str(file)).exit_code == 0
+        for name in ("KFP_CA_FILE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+            assert here("submit", "--host", server.address, **{name: str(file)}).exit_code == 0, name
     assert "name the certificates with --ca-file" in refused(
         here("submit", "--host", "https://127.0.0.1", "--ca-file", str(tmp_path / "none"))
     )
