@@ -230,7 +230,7 @@ def test_only_the_records_asked_for_cross_the_network(set_of_forty, server: str,
     uri, _, _ = set_of_forty
     with CountingProxy(server) as counted:
         monkeypatch.setenv("AWS_ENDPOINT_URL", counted.address)
-        monkeypatch.setattr(remote, "_SETTINGS", {"s3": {"endpoint_url": counted.address}})
+        monkeypatch.setattr(remote, "_SETTINGS", {"s3": remote._SETTINGS["s3"] | {"endpoint_url": counted.address}})
         images = ImagesElsewhere(place(uri))
         opening = counted.received
         assert 40 * 36 < opening < 10_000
@@ -246,7 +246,7 @@ def test_the_memory_for_pixels_is_bounded(set_of_forty, server: str, monkeypatch
     """Room for three images, read one after the other: the three that came last are there, the first is read again."""
     uri, _, pixels = set_of_forty
     with CountingProxy(server) as counted:
-        monkeypatch.setattr(remote, "_SETTINGS", {"s3": {"endpoint_url": counted.address}})
+        monkeypatch.setattr(remote, "_SETTINGS", {"s3": remote._SETTINGS["s3"] | {"endpoint_url": counted.address}})
         images = ImagesElsewhere(place(uri), kept_bytes=3 * 30_000)
         for row in (7, 8, 9, 10):
             images.rows([row])
@@ -454,6 +454,13 @@ PAIRS = ["pairs", "--pairs", "s3://data/p.parquet", "--catalog"]
 def test_what_is_not_there_is_one_line(prepared: Path, capsys, arguments: list[str], expected: str) -> None:
     with working_folder(prepared):
         assert re.match(expected, refusal(arguments, capsys))
+
+
+def test_a_store_may_take_minutes_for_an_answer(server: str) -> None:
+    """As it does to join the parts of a large file. s3fs itself would ask again after 15 s."""
+    store, _ = remote.opened("s3://data/any")
+    store.exists("data/any")
+    assert store.s3.meta.config.read_timeout == 300
 
 
 def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path, server: str, monkeypatch, capsys) -> None:

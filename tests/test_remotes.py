@@ -11,6 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT, Repository
 from storage_servers import S3_KEYS, gcs_server, s3_server
+from waiting import PATIENCE
 
 LINES = re.findall(r"`(dvc remote (?:add -d|modify storage) [^`]+)`", (ROOT / "docs/dvc.md").read_text())
 
@@ -28,10 +29,16 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    """The empty bucket of the documented lines, reachable by the credentials in the environment."""
+def bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """The empty bucket of the documented lines, reachable by the credentials in the environment.
+
+    On a busy machine, the server takes longer for an answer than the 15 s that DVC waits for.
+    """
     for key, value in S3_KEYS.items():
         monkeypatch.setenv(key, value)
+    (tmp_path / "dvc").mkdir()
+    (tmp_path / "dvc/config").write_text(f"['remote \"storage\"']\nread_timeout = {PATIENCE:.0f}\n")
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "dvc"))
     made = boto3.resource("s3", endpoint_url=s3).Bucket("my-bucket")
     made.create()
     yield made

@@ -34,7 +34,10 @@ AT_ONCE = 16  # requests of one reader or writer that are under way
 FORGOTTEN = 24 * 3600  # seconds after which nobody is still writing what was begun beside its place
 
 _URI = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.IGNORECASE | re.DOTALL)
-_SETTINGS = {"s3": {"config_kwargs": {"max_pool_connections": 4 * AT_ONCE, "connect_timeout": 10}}}
+# In seconds. To join the parts of a large file takes a store a while; s3fs would ask again after 15 s, and then be told
+# that there is no such upload any more.
+_TIMEOUTS = {"connect_timeout": 10, "read_timeout": 300}
+_SETTINGS = {"s3": {"config_kwargs": {"max_pool_connections": 4 * AT_ONCE, **_TIMEOUTS}}}
 _ADVICE = "see to the address, the credentials and their rights"
 _NO_CREDENTIALS = "give credentials, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 
