@@ -151,6 +151,14 @@ def test_a_model_that_is_registered_already_is_left_alone(registered: Project, c
     assert registered.versions() == before
 
 
+def test_a_linked_folder_that_dvc_did_not_notice_is_named(registered: Project, tmp_path: Path, capsys) -> None:
+    (tmp_path / "library").mkdir()
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "faces/ann").symlink_to(tmp_path / "library")
+    assert registered.register("--data", str(tmp_path / "faces")) == 0
+    assert f"warning: {tmp_path}/faces/ann: is a link to a folder" in capsys.readouterr().err
+
+
 def test_the_answer_says_how_to_look_at_the_model_and_to_use_it(registered: Project, server: str, monkeypatch) -> None:
     (version,) = registered.versions()
     said = register.to_text(register.Registered(version, new=True))

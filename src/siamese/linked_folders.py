@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from siamese.errors import InputError
+from siamese.progress import say
 from siamese.remote import Address, Place
 from siamese.system_files import reason_left_out
 
@@ -39,8 +40,19 @@ def refuse_under_dvc(data_folder: Place) -> None:
     """
     links = linked_folders(data_folder) if os.environ.get(RUN_BY_DVC) else []
     if links:
-        first = os.fsencode(links[0]).decode("utf-8", "backslashreplace")
-        raise InputError(
-            f"{data_folder}/{first}{f' (and {len(links) - 1} more)' if links[1:] else ''}: is a link to a folder, "
-            "and DVC does not notice changes behind it: copy the folder here, or set data.path to the folder it is in"
-        )
+        raise InputError(_in_words(data_folder, links))
+
+
+def warn(data_folder: Place) -> None:
+    """Print a line if the folder contains such links: DVC runs no stage after one is added, which would refuse it."""
+    links = linked_folders(data_folder)
+    if links:
+        say(f"warning: {_in_words(data_folder, links)}")
+
+
+def _in_words(data_folder: Place, links: list[str]) -> str:
+    first = os.fsencode(links[0]).decode("utf-8", "backslashreplace")
+    return (
+        f"{data_folder}/{first}{f' (and {len(links) - 1} more)' if links[1:] else ''}: is a link to a folder, "
+        "and DVC does not notice changes behind it: copy the folder here, or set data.path to the folder it is in"
+    )

@@ -35,11 +35,14 @@ def register(
     as_json: AsJson = False,
 ) -> None:
     """Make the trained model a version of the registered model, the challenger; nothing if it is one already."""
+    from siamese import linked_folders
     from siamese import register as step
     from siamese.dvc_stage import params_used
     from siamese.params import load
 
     params = params_used(load(params_file, settings or []), [Path(metrics_file), Path(threshold_file)])
+    data_folder = place(data or params.data.path)
+    linked_folders.warn(data_folder)
     with staged() as at:
         registered = step.run(
             at.input(model_folder),
@@ -50,7 +53,7 @@ def register(
             at.input(catalog_file),
             at.input(history_file),
             at.input(run_file),
-            place(data or params.data.path),
+            data_folder,
             params,
         )
     answer(registered.as_dict(), step.to_text(registered), as_json)
