@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from storage_servers import free_port, wait_for
+from waiting import PATIENCE
 
 _SPARING = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
@@ -40,7 +41,8 @@ class MlflowServer:
     def start(self) -> None:
         """Returns when it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
+        database = f"sqlite:///{self.folder / 'mlflow.db'}?timeout={PATIENCE:.0f}"  # for the lock of another thread
+        command += ["--workers", "1", "--backend-store-uri", database]
         if "--default-artifact-root" not in self._options:
             command += ["--artifacts-destination", str(self.folder / "artifacts")]
         with (self.folder / "server.log").open("a") as log:

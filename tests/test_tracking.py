@@ -21,6 +21,7 @@ import boto3
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 import yaml
 from conftest import Repository, working_folder
 from mlflow import MlflowClient
@@ -781,6 +782,25 @@ def assert_resumable(place: Path, weights: list[np.ndarray]) -> None:
     state, last, _ = checkpoints.newest({"last": [array.shape for array in weights]})
     assert state.epoch == 1
     np.testing.assert_array_equal(last[0], weights[0])
+
+
+def test_a_server_may_take_minutes_for_the_answer_to_a_checkpoint(
+    client: MlflowClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does while it passes the file on to its own store. All other answers must come within half a minute."""
+    asked: list[tuple[str, float]] = []
+    request = requests.Session.request
+
+    def noted(session: requests.Session, method: str, url: str, **options: Any) -> requests.Response:
+        asked.append((url, options["timeout"]))
+        return request(session, method, url, **options)
+
+    monkeypatch.setattr(requests.Session, "request", noted)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    checkpointed("run", [np.arange(6, dtype=np.float32)])
+    assert {longest for url, longest in asked if url.endswith(("last.npz", "state.json"))} == {600}
+    assert {longest for url, longest in asked if "checkpoint" not in url} == {30}
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "30"
 
 
 @pytest.mark.parametrize("destination", ["run", "none"])

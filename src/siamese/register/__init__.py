@@ -29,7 +29,7 @@ from siamese.remote import Place
 from siamese.tables import read_table
 from siamese.threshold import threshold_of, weights_of
 from siamese.tracking.facts import flat_params
-from siamese.tracking.server import is_local, reached, shown, tracking_uri
+from siamese.tracking.server import is_local, reached, shown, tracking_uri, uploading
 from siamese.weights import model_digest, weights_digest
 
 if TYPE_CHECKING:
@@ -308,7 +308,8 @@ def _log_files(client: MlflowClient, its_run: Run, model: LoggedModel, evaluated
         folder = Path(place) / NAME
         model_files.save(evaluated.model_folder, evaluated.threshold_file, max_pixels, folder, origin)
         with reached():
-            client.log_model_artifacts(model_id, str(folder))
+            with uploading():
+                client.log_model_artifacts(model_id, str(folder))
             _link(client, run_id, model_id)
             client.finalize_logged_model(model_id, LoggedModelStatus.READY)
 

@@ -21,6 +21,7 @@ from siamese.tracking.server import (
     reached,
     refuse_another_service,
     shown,
+    uploading,
 )
 from siamese.tracking.sweeps import parent_run
 
@@ -205,7 +206,8 @@ def _log_checkpoint(journal: Journal, client: MlflowClient, run_id: str, destina
     if is_local(artifacts):
         _link_files(folder, Path(unquote(urlsplit(artifacts).path)) / CHECKPOINT)
     else:
-        client.log_artifacts(run_id, str(folder), str(CHECKPOINT))
+        with uploading():
+            client.log_artifacts(run_id, str(folder), str(CHECKPOINT))
 
 
 def _link_files(source: Path, target: Path) -> None:

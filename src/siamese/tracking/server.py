@@ -22,11 +22,13 @@ TRACKING_URI = "MLFLOW_TRACKING_URI"
 LOCAL = "mlflow.db"
 _FILE = "sqlite:///"
 
+_TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 _QUICK = {  # MLflow's own wait minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    _TIMEOUT: "30",
 }
+_LONGEST_UPLOAD = 600  # seconds from the last byte to the answer
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -166,6 +168,19 @@ class AnotherService(Unreachable):
             f"{TRACKING_URI} {shown(tracking_uri())}: answers, but not as an MLflow server ({answer}); "
             "check the address, and whether a proxy or a login page answers in its place",
         )
+
+
+@contextmanager
+def uploading() -> Iterator[None]:
+    """Wait longer for answers inside: a server passes a large file on to its store before it answers."""
+    before = os.environ.get(_TIMEOUT)
+    os.environ[_TIMEOUT] = str(max(int(before or 0), _LONGEST_UPLOAD))
+    try:
+        yield
+    finally:
+        os.environ.pop(_TIMEOUT)
+        if before is not None:
+            os.environ[_TIMEOUT] = before
 
 
 def is_local(uri: str) -> bool:
