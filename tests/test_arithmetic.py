@@ -23,6 +23,7 @@ from siamese.measured import Measured, measure_model
 from siamese.metrics import METRICS
 from siamese.params import EvaluateParams
 from siamese.stored import StoredImages
+from siamese.trained_on import of_catalog
 from siamese.training import Training
 from siamese.training_data import read_data
 from siamese.verifier import Verifier
@@ -76,7 +77,7 @@ def runs(workspace: Path, model: keras.Model, verifier: Verifier) -> dict[str, R
     found = {"workspace": Run(catalog, pairs, pixels, embed(model, pixels), own, said, measured)}
     for name, made in (("many", world(identities=MANY_IDENTITIES)), ("roles", world(roles=True))):
         measured = measure_model(made.catalog, made.pairs, verifier, made, PARAMS)
-        said = evaluate.metrics(measured, PARAMS, None)
+        said = evaluate.metrics(measured, PARAMS, None, of_catalog(made.catalog))
         found[name] = Run(made.catalog, made.pairs, made.drawn, embed(model, made.drawn), PARAMS, said, measured)
     return found
 

@@ -96,7 +96,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, capsys, arguments: li
 
 
 def test_an_unexpected_failure_is_one_line_too_and_never_exit_code_1(monkeypatch, capsys) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("two\nlines")
 
     monkeypatch.setattr("siamese.params.load", broken)
@@ -115,7 +115,7 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
 def test_sigterm_removes_what_is_half_written(tmp_path) -> None:
     program = (
         "import os, signal, pathlib; from siamese import cli, files, params\n"
-        "def step(*_):\n"
+        "def step(*_, **__):\n"
         "    with files.whole_file(pathlib.Path('out')) as beside:\n"
         "        beside.write_text('half'); os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
         "params.load = step; cli.main(['params'])"

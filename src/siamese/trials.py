@@ -139,7 +139,8 @@ def run(
     verifier = found.load()
     names = pd.Index(pd.unique(pd.concat([table.probe, table.reference])))
     embedded = Embedded(names, embeddings(verifier, data_folder, names, max_pixels))
-    image_ids = (hashlib.sha256((data_folder / name).read_bytes()).hexdigest() for name in names)
+    paths = _as_on_disk(data_folder, names)
+    image_ids = (hashlib.sha256((data_folder / path).read_bytes()).hexdigest() for path in paths)
     trained_on.say_if_seen(trained_on.read(found.place), image_ids, trials_csv)
     cohort = None
     if cohort_file:
