@@ -211,7 +211,7 @@ def test_closed_streams_change_no_answer(here, closed: str) -> None:
     """What was to be printed there is lost; the exit code still tells, and no file gets it instead."""
 
     def answered(*arguments: str, closed: str = "") -> tuple[int, str, str]:
-        command = f"{sys.executable} -c 'from siamese.cli import main; main()' {' '.join(arguments)} {closed}"
+        command = f"'{sys.executable}' -c 'from siamese.cli import main; main()' {' '.join(arguments)} {closed}"
         done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
 
@@ -284,6 +284,6 @@ def test_letters_that_a_terminal_lacks_are_escaped(here) -> None:
 
 
 def test_a_closed_pipe_is_no_traceback(here) -> None:
-    command = f"{sys.executable} -c 'from siamese.cli import main; main()' params | true; echo ${{PIPESTATUS[0]}}"
+    command = f"'{sys.executable}' -c 'from siamese.cli import main; main()' params | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=os.environ)
     assert "Traceback" not in done.stderr and done.stdout.split()[-1] == "2"

@@ -119,8 +119,8 @@ def test_the_answer_tells_model_run_data_code_and_parameters() -> None:
 HAS_ENVIRONMENT = """\
 #!/bin/sh
 mkdir -p .venv/bin
-cp {bin}/activate .venv/bin/
-printf '#!/bin/sh\\nexec {bin}/uv "$@"\\n' > .venv/bin/uv
+cp '{bin}/activate' .venv/bin/
+printf '#!/bin/sh\\nexec "%s" "$@"\\n' '{bin}/uv' > .venv/bin/uv
 chmod +x .venv/bin/uv
 touch .venv/for-users
 """
