@@ -47,7 +47,7 @@ def read(file: Path, model: str | None = None) -> Gallery:
     if model is not None and found.model != model:
         raise InputError(
             f"{file}: its images were embedded by another model ({found.model[:12]}, not {model[:12]}): "
-            "name that one with --model, or enroll the images anew in another file"
+            "name that one with --model, or enroll the images again in another file"
         )
     alike = look_alikes(found.identities)
     if alike:

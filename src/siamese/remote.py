@@ -34,8 +34,8 @@ AT_ONCE = 16  # requests of one reader or writer that are under way
 FORGOTTEN = 24 * 3600  # seconds after which nobody is still writing what was begun beside its place
 
 _URI = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.IGNORECASE | re.DOTALL)
-# In seconds. To join the parts of a large file takes a store a while; s3fs would ask again after 15 s, and then be told
-# that there is no such upload any more.
+# In seconds. A store takes a while to join the parts of a large file. By default s3fs asks again after 15 s, and the
+# store answers that the upload no longer exists.
 _TIMEOUTS = {"connect_timeout": 10, "read_timeout": 300}
 _SETTINGS = {"s3": {"config_kwargs": {"max_pool_connections": 4 * AT_ONCE, **_TIMEOUTS}}}
 _ADVICE = "see to the address, the credentials and their rights"
