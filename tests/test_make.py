@@ -56,15 +56,14 @@ class Clone:
         return self.run("make", *arguments, exit_code=exit_code, cwd=cwd, **variables)
 
     def run(self, *command: str, exit_code: int = 0, cwd: Path | None = None, **variables: str) -> str:
-        """Run a command and return what it prints. Git is configured by files in the test's own folder alone."""
+        """Run a command and return what it prints. Of the tests' own variables, some of which configure make, it sees few."""
         beside = self.folder.parent
         names = {"PYTHON": str(self.program), "HOME": str(beside / "home"), "NEIGHBOUR": str(beside / "face")}
-        others = ("MAKE", "GIT_", "SUDO_UID", "XDG_", "CERT", "CA_BUNDLE", "PIP_", "UV_")  # MAKE: of `make test` itself
-        environment = {name: value for name, value in os.environ.items() if not any(part in name for part in others)}
+        own = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
         done = subprocess.run(
             command,
             cwd=cwd or self.folder,
-            env=environment | names | {"GIT_CONFIG_NOSYSTEM": "1"} | variables,
+            env=own | names | {"GIT_CONFIG_NOSYSTEM": "1"} | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
