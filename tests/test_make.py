@@ -56,7 +56,7 @@ class Clone:
         return self.run("make", *arguments, exit_code=exit_code, cwd=cwd, **variables)
 
     def run(self, *command: str, exit_code: int = 0, cwd: Path | None = None, **variables: str) -> str:
-        """Run a command and return what it prints. Of the tests' own variables, some of which configure make, it sees few."""
+        """Run a command and return what it prints. Of the tests' own variables it sees few: some configure make."""
         beside = self.folder.parent
         names = {"PYTHON": str(self.program), "HOME": str(beside / "home"), "NEIGHBOUR": str(beside / "face")}
         own = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
