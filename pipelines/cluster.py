@@ -41,11 +41,11 @@ class Resources(Section):
 
 
 class Backoff(Section):
-    """Between retries."""
+    """Pauses between the attempts of a step, and the time after which it isn't attempted again."""
 
     first: int = Field(ge=0)
     factor: float = Field(ge=1)
-    longest: int = Field(ge=1)
+    give_up_after: int = Field(ge=1)
 
 
 class Volume(Section):
@@ -118,7 +118,12 @@ def load(file: Path | None = None) -> Cluster:
     """
     values = _read(PACKAGED)
     if file:
-        values = laid_over(values, _read(file))
+        given = _read(file)
+        backoff = given.get("backoff")
+        if isinstance(backoff, dict) and "longest" in backoff:
+            renamed = "is now `give_up_after`, since it limits all attempts of a step together"
+            raise InputError(f"{file}: backoff.longest: {renamed}; rename the key, and allow more than the step takes")
+        values = laid_over(values, given)
     try:
         cluster = Cluster.model_validate(values)
         for step in cluster.steps:
@@ -181,7 +186,7 @@ def apply(task: dsl.PipelineTask, step: str, cluster: Cluster) -> dsl.PipelineTa
         task.set_accelerator_type(wanted.accelerator.type).set_accelerator_limit(wanted.accelerator.count)
     if wanted.retries:
         back = cluster.backoff
-        task.set_retry(wanted.retries, f"{back.first}s", back.factor, f"{back.longest}s")
+        task.set_retry(wanted.retries, f"{back.first}s", back.factor, f"{back.give_up_after}s")
     for name, value in cluster.environment.items():
         task.set_env_variable(name, value)
     for label, value in wanted.node_selector.items():

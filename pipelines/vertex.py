@@ -2,8 +2,8 @@
 
 Vertex reads the first of the two documents that kfp compiles, and nothing of the second, which is for Kubernetes:
 secrets, volumes, node selectors, tolerations, shared memory and security contexts don't reach it. What is left is
-changed in two places (`adapted`): which GPU a step gets has Vertex's name, and training on several machines becomes
-Vertex's own kind of job.
+changed in three places (`adapted`): which GPU a step gets has Vertex's name, the longest pause between retries is
+Vertex's, and training on several machines becomes Vertex's own kind of job.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipelines.arguments import Checkpoints, ClusterFile, Repository, Revision, 
 from pipelines.cron import checked
 from pipelines.options import Caching
 from pipelines.schedule import moving
-from pipelines.submit import PIPELINE, specification
+from pipelines.submit import PIPELINE, specification, tasks_of
 from siamese.cli.options import AsJson, ParamsFile, Settings, answer
 from siamese.errors import InputError
 from siamese.progress import say
@@ -43,6 +43,7 @@ CONSOLE = "https://console.cloud.google.com/vertex-ai"
 TRAINING = "comp-train"
 GKE_CARD = "cloud.google.com/gke-accelerator"  # label of a node: which GPU it has
 LONGEST_TRAINING = "604800s"  # Vertex's own limit: seven days
+LONGEST_PAUSE = 3600  # seconds between retries, Vertex's own limit
 ANSWER_WITHIN = 60  # seconds
 
 app = typer.Typer(help="The pipeline on Vertex AI: submit, schedule.", no_args_is_help=True)
@@ -311,6 +312,10 @@ def adapted(pipeline: dict[str, Any], cluster: Cluster, machines: Machines, plac
             step = component["executorLabel"].removeprefix("exec-").replace("-", "_")
             card = machines.accelerator or vertex_name(card_of(cluster, step))
             wanted.update({key: card for key in ("type", "resourceType") if key in wanted})
+    for task in tasks_of(own):
+        if policy := task.get("retryPolicy"):
+            seconds = int(policy["backoffMaxDuration"].removesuffix("s"))
+            policy["backoffMaxDuration"] = f"{min(seconds, LONGEST_PAUSE)}s"
     if machines.workers > 1:
         _share_training(own, machines, place)
     return own

@@ -86,10 +86,20 @@ def test_the_data_is_fetched_by_its_hash_and_the_commit_that_brought_it(plain: t
 def test_what_may_fail_for_reasons_outside_is_tried_again_ever_later(plain: tuple) -> None:
     again = {name: task["retryPolicy"] for name, task in steps(plain[0]).items() if "retryPolicy" in task}
     assert set(again) == FAIL_FOR_REASONS_OUTSIDE
+    four_weeks = 4 * 7 * 24 * 60 * 60
     for policy in again.values():
         assert policy == {
-            "maxRetryCount": 3, "backoffDuration": "60s", "backoffFactor": 2.0, "backoffMaxDuration": "3600s",
+            "maxRetryCount": 3, "backoffDuration": "60s", "backoffFactor": 2.0, "backoffMaxDuration": f"{four_weeks}s",
         }  # fmt: skip
+
+
+def test_the_former_name_of_the_time_for_all_attempts_is_refused_with_the_new_one(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("backoff: {longest: 3600}")
+    with pytest.raises(InputError) as refused:
+        cluster.load(file)
+    assert str(refused.value).startswith(f"{file}: backoff.longest: is now `give_up_after`")
+    assert "\n" not in str(refused.value)
 
 
 def test_only_a_model_that_is_good_enough_is_registered(plain: tuple) -> None:

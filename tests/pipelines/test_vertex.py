@@ -123,14 +123,20 @@ def test_what_a_failed_step_means_for_others(
     assert job.runtime_config.failure_policy.name == f"PIPELINE_FAILURE_POLICY_FAIL_{policy}"
 
 
-def test_vertex_gets_the_compiled_pipeline_and_nothing_else(
-    server: VertexServer, vertex: Commands, tmp_path: Path
+@pytest.mark.parametrize(
+    ("give_up_after", "longest_pause"),
+    [(604800, "3600s"), (1800, "1800s")],  # for all attempts on Kubernetes; on Vertex between two, at most an hour
+)
+def test_vertex_gets_the_compiled_pipeline_with_pauses_that_it_allows(
+    server: VertexServer, vertex: Commands, tmp_path: Path, give_up_after: int, longest_pause: str
 ) -> None:
     import yaml
 
+    vertex.cluster(f"backoff: {{give_up_after: {give_up_after}}}\n")
     compiled = tmp_path / "pipeline.yaml"
     assert here("compile", "--output", str(compiled), **vertex.environment).exit_code == 0
-    pipeline, _of_kubernetes = yaml.safe_load_all(compiled.read_text())
+    text = compiled.read_text().replace(f"backoffMaxDuration: {give_up_after}s", f"backoffMaxDuration: {longest_pause}")
+    pipeline, _of_kubernetes = yaml.safe_load_all(text)
     _, _, spec = the_job(server, vertex.submit())
     assert spec == pipeline
 
