@@ -1,18 +1,21 @@
-"""The part of Kubernetes' API that launching workers needs, over HTTP on loopback, with state and real processes.
+"""The part of Kubernetes' API that this project needs, over HTTP on loopback, with state and real processes.
 
-It stands for the API server, Kubeflow Trainer's and JobSet's controllers, DNS and the nodes: a TrainJob's pods are
-processes of this machine, run by their own command with the variables that a real pod would have. Where a pod would
-find another by name, addresses of loopback are put in the name's place.
+It stands for the API server, its garbage collector, Kubeflow Trainer's and JobSet's controllers, DNS and the nodes: a
+TrainJob's pods are processes of this machine, run by their own command with the variables that a real pod would have.
+Where a pod would find another by name, addresses of loopback are put in the name's place. Everything else that a test
+puts into the cluster (`add`) is only read.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,7 +30,15 @@ from waiting import PATIENCE
 TOKEN = "of-the-launcher"
 NAMESPACE = "team-a"
 PREFIX = f"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{NAMESPACE}"
-PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+CORE = re.compile(rf"/api/v1(?:/namespaces/{NAMESPACE})?/([a-z]+)(?:/([^/]+))?(/log)?")
+READ_ONLY = {
+    "nodes": client.V1Node,
+    "pods": client.V1Pod,
+    "persistentvolumeclaims": client.V1PersistentVolumeClaim,
+    "secrets": client.V1Secret,
+    "serviceaccounts": client.V1ServiceAccount,
+    "services": client.V1Service,
+}
 FOREIGN = ("TF_CONFIG", "SIAMESE_", "MLFLOW_", "KUBERNETES_", "JOB_COMPLETION_INDEX")
 
 
@@ -65,7 +76,7 @@ class Attempt:
         codes = [process.poll() for process in self.processes]
         for index, code in enumerate(codes):
             if code is not None and not self.ended[index]:
-                self.ended[index] = datetime.now(UTC).isoformat()
+                self.ended[index] = now()
         return codes
 
     def end(self) -> None:
@@ -146,6 +157,8 @@ class KubernetesServer:
         made: names of the TrainJobs that were really made.
         refuses: status and message by method and kind, as {("POST", "trainjobs"): (403, "no")}.
         away: number of requests to come that get no answer.
+        after: what happens between the end of a request and its answer, by method and kind.
+        logs: of pods, by name.
         patience: number of questions until a job's controller sees a pod that failed.
     """
 
@@ -158,6 +171,9 @@ class KubernetesServer:
         self.asked: list[tuple[str, str]] = []
         self.made: list[str] = []
         self.refuses: dict[tuple[str, str], tuple[int, str]] = {}
+        self.after: dict[tuple[str, str], Callable[[], object]] = {}
+        self.core: dict[tuple[str, str], dict[str, Any]] = {}
+        self.logs: dict[str, str] = {}
         self.away = self.patience = 0
         self.program: Callable[[int, int], Sequence[str] | None] = lambda _index, _attempt: None
         self.lock = threading.Lock()
@@ -173,14 +189,16 @@ class KubernetesServer:
                         self.close_connection = True
                         return
                     code, content = outer.answer(self.command, self.path, self.headers, body)
-                data = json.dumps(content).encode()
+                    outer.after.get((self.command, kind_of(urlsplit(self.path).path)), lambda: None)()
+                is_text = isinstance(content, str)
+                data = (content if is_text else json.dumps(content)).encode()
                 self.send_response(code)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", "text/plain" if is_text else "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = do_DELETE = answer
+            do_GET = do_POST = do_PATCH = do_DELETE = answer
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -201,7 +219,13 @@ class KubernetesServer:
                 process.kill()
                 process.wait()
 
-    def answer(self, method: str, path: str, headers: Any, body: Any) -> tuple[int, dict[str, Any]]:
+    def add(self, kind: str, name: str, **fields: Any) -> None:
+        """Put an object into the cluster, in the fields that Kubernetes' own model has."""
+        metadata = {"name": name, **fields.pop("metadata", {})}
+        assert_known({"metadata": metadata, **fields}, READ_ONLY[kind])
+        self.core[kind, name] = {"metadata": metadata, **fields}
+
+    def answer(self, method: str, path: str, headers: Any, body: Any) -> tuple[int, dict[str, Any] | str]:
         where = urlsplit(path)
         self.asked.append((method, where.path))
         self._sweep()
@@ -210,14 +234,20 @@ class KubernetesServer:
         kind = kind_of(where.path)
         if (method, kind) in self.refuses:
             return refusal(*self.refuses[method, kind])
-        if where.path == PODS:
-            return self._list(where.query)
+        if core := CORE.fullmatch(where.path):
+            assert method == "GET"
+            return self._read(*core.groups(), parse_qs(where.query))
         name = body["metadata"]["name"] if body and method == "POST" else where.path.rpartition("/")[2]
         if method == "POST":
             return self._make(kind, name, body)
         if (kind, name) not in self.objects:
             return refusal(404, f'{kind} "{name}" not found')
-        return self._end(kind, name, where.query) if method == "DELETE" else self._show(kind, name)
+        acts = {
+            "GET": lambda: self._show(kind, name),
+            "PATCH": lambda: self._merge(kind, name, headers, body),
+            "DELETE": lambda: self._end(kind, name, where.query),
+        }
+        return acts[method]()
 
     def empty(self) -> bool:
         """Whether all that was made is gone."""
@@ -226,20 +256,52 @@ class KubernetesServer:
             return not self.objects
 
     def _sweep(self) -> None:
-        """Removes what was deleted: a job when its pods have ended, its runtime when no job uses it."""
+        """Removes what was deleted: a job when its pods and what blocks it are gone, its runtime when no job uses it.
+
+        What has owners, of which none is left, is deleted too. An owner is known by its uid, not by its name.
+        """
         for kind, name in sorted(self.objects, reverse=True):  # jobs come first
-            if "deletionTimestamp" not in self.objects[kind, name]["metadata"]:
+            content = self.objects[kind, name]["metadata"]
+            owners = {owner["uid"] for owner in content.get("ownerReferences", [])}
+            if owners and owners.isdisjoint(one["metadata"]["uid"] for one in self.objects.values()):
+                content.setdefault("deletionTimestamp", now())
+            if "deletionTimestamp" not in content:
                 continue
-            if kind == "trainjobs" and None not in self.jobs[name].attempts[-1].codes():
+            if kind == "trainjobs" and None not in self.jobs[name].attempts[-1].codes() and not self._blocked(content):
                 self.ended[name] = self.jobs.pop(name)
             if name not in self.jobs:
                 self.objects.pop((kind, name))
 
-    def _list(self, query: str) -> tuple[int, dict[str, Any]]:
-        label, _, job = parse_qs(query)["labelSelector"][0].partition("=")
-        assert label == "jobset.sigs.k8s.io/jobset-name"
-        found = self.jobs[job].attempts[-1].pods(job) if job in self.jobs else []
-        return 200, {"kind": "PodList", "apiVersion": "v1", "items": found}
+    def _blocked(self, owner: dict[str, Any]) -> bool:
+        """Whether what is deleted in the foreground has to wait for what belongs to it."""
+        references = [ref for one in self.objects.values() for ref in one["metadata"].get("ownerReferences", [])]
+        return any(ref["uid"] == owner["uid"] and ref.get("blockOwnerDeletion") for ref in references)
+
+    def _read(
+        self, kind: str, name: str | None, log: str | None, query: dict[str, list[str]]
+    ) -> tuple[int, dict[str, Any] | str]:
+        if name and (kind, name) not in self.core:
+            return refusal(404, f'{kind} "{name}" not found')
+        if name and log:
+            (container,) = query["container"]
+            assert container in [one["name"] for one in self.core[kind, name]["spec"]["containers"]]
+            return 200, "".join(self.logs[name].splitlines(keepends=True)[-int(query["tailLines"][0]) :])
+        if name:
+            return 200, self.core[kind, name]
+        every = [content for (other, _), content in self.core.items() if other == kind]
+        if kind == "pods":
+            every += [pod for job, of_job in self.jobs.items() for pod in of_job.attempts[-1].pods(job)]
+        for label, _, value in (one.partition("=") for one in query.get("labelSelector", [])):
+            every = [one for one in every if one["metadata"].get("labels", {}).get(label) == value]
+        return 200, {"kind": f"{READ_ONLY[kind].__name__.removeprefix('V1')}List", "apiVersion": "v1", "items": every}
+
+    def _merge(self, kind: str, name: str, headers: Any, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        assert headers["Content-Type"] == "application/merge-patch+json"
+        assert set(body) == {"metadata"} and set(body["metadata"]) == {"ownerReferences"}
+        for reference in body["metadata"]["ownerReferences"]:
+            assert_known(reference, client.V1OwnerReference)
+        self.objects[kind, name]["metadata"] |= body["metadata"]
+        return 200, self.objects[kind, name]
 
     def _show(self, kind: str, name: str) -> tuple[int, dict[str, Any]]:
         status = {"conditions": self.jobs[name].conditions()} if kind == "trainjobs" else {}
@@ -247,7 +309,7 @@ class KubernetesServer:
 
     def _end(self, kind: str, name: str, query: str) -> tuple[int, dict[str, Any]]:
         assert parse_qs(query)["propagationPolicy"] == ["Foreground"]
-        self.objects[kind, name]["metadata"]["deletionTimestamp"] = datetime.now(UTC).isoformat()
+        self.objects[kind, name]["metadata"].setdefault("deletionTimestamp", now())
         if kind == "trainjobs":
             self.jobs[name].attempts[-1].end()
         return 200, self.objects[kind, name]
@@ -265,8 +327,8 @@ class KubernetesServer:
                 return refusal(422, "specified trainingRuntime must be created before the TrainJob is created")
             self.jobs[name] = Job(name, runtime, body["spec"]["trainer"]["numNodes"], self)
             self.made.append(name)
-        self.objects[kind, name] = body
-        return 201, body
+        self.objects[kind, name] = {**body, "metadata": {**body["metadata"], "uid": str(uuid.uuid4())}}
+        return 201, self.objects[kind, name]
 
     def _kubeconfig(self) -> dict[str, Any]:
         address = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -281,8 +343,13 @@ class KubernetesServer:
 
 
 def kind_of(path: str) -> str:
-    """What a request is about: trainjobs, trainingruntimes or pods."""
-    return "pods" if path == PODS else path.removeprefix(f"{PREFIX}/").split("/")[0]
+    """What a request is about, such as trainjobs or pods."""
+    core = CORE.fullmatch(path)
+    return core[1] if core else path.removeprefix(f"{PREFIX}/").split("/")[0]
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 def refusal(code: int, message: str) -> tuple[int, dict[str, Any]]:
@@ -296,4 +363,5 @@ def assert_known(content: dict[str, Any], kind: type) -> None:
         data = json.dumps(content)
 
     api = client.ApiClient()
-    assert api.sanitize_for_serialization(api.deserialize(Answer, kind)) == content
+    read = api.sanitize_for_serialization(api.deserialize(Answer, kind))
+    assert json.loads(json.dumps(read).replace("+00:00", "Z")) == content  # the package writes times in another way

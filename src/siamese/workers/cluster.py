@@ -50,22 +50,12 @@ class Cluster:
     def __init__(self) -> None:
         from kubernetes import client, config
 
-        settings = client.Configuration()
         try:
-            if NAMESPACE.exists():
-                config.load_incluster_config(settings)
-                self.namespace = NAMESPACE.read_text(encoding="utf-8").strip()
-            else:
-                file = os.environ.get("KUBECONFIG")  # the package itself reads it once, when it is imported
-                config.load_kube_config(file, client_configuration=settings)
-                context = config.list_kube_config_contexts(file)[1]["context"]
-                self.namespace = context.get("namespace") or "default"
+            api, self.namespace = connect()
         except config.ConfigException as error:
             raise InputError(f"no Kubernetes cluster to launch workers on ({_flat(error)}): {HELP}") from None
-        settings.retries = False  # urllib3's own would be silent
-        api = client.ApiClient(settings)
         self._objects, self._pods = client.CustomObjectsApi(api), client.CoreV1Api(api)
-        self.host = settings.host
+        self.host = api.configuration.host
 
     def made(self, kind: str, manifest: dict[str, Any]) -> bool:
         """Has an object made if there is none of its name; False: it was there. One that is being deleted is waited
@@ -167,6 +157,26 @@ class Cluster:
         return InputError(f"the cluster refuses to {verb} {what} (HTTP {status}): {reason}")
 
 
+def connect() -> tuple[Any, str]:
+    """Return a client of Kubernetes' API, and the namespace of this pod or of kubectl's current context.
+
+    Raises:
+        ConfigException: there are no credentials, or they can't be read.
+    """
+    from kubernetes import client, config
+
+    settings = client.Configuration()
+    if NAMESPACE.exists():
+        config.load_incluster_config(settings)
+        namespace = NAMESPACE.read_text(encoding="utf-8").strip()
+    else:
+        file = os.environ.get("KUBECONFIG")  # the package itself reads it once, when it is imported
+        config.load_kube_config(file, client_configuration=settings)
+        namespace = config.list_kube_config_contexts(file)[1]["context"].get("namespace") or "default"
+    settings.retries = False  # urllib3's own would be silent
+    return client.ApiClient(settings), namespace
+
+
 def ended(job: dict[str, Any]) -> tuple[str, str] | None:
     """How a TrainJob ended, `Complete` or `Failed`, and why; None: it hasn't."""
     for condition in job.get("status", {}).get("conditions", []):
@@ -175,20 +185,32 @@ def ended(job: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
+def why_not_started(pod: Any) -> tuple[str, str] | None:
+    """Reason and message of what keeps a pod, as the API gives it, from starting.
+
+    Returns None if it runs, has ended, or is on its way.
+    """
+    for condition in pod.status.conditions or []:
+        if condition.type == "PodScheduled" and condition.status == "False":
+            return condition.reason or "Unschedulable", _flat(condition.message or "")
+    for container in [*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])]:
+        waiting = container.state and container.state.waiting
+        if waiting and waiting.reason not in (None, "ContainerCreating", "PodInitializing"):
+            return waiting.reason, _flat(waiting.message or "")
+    return None
+
+
 def _pod(found: Any) -> Pod:
     index = (found.metadata.annotations or {}).get("batch.kubernetes.io/job-completion-index")
     state, over, told = found.status.phase or "Pending", "", ""
     for container in found.status.container_statuses or []:
         now = container.state
-        if now and now.waiting and now.waiting.reason not in (None, "ContainerCreating", "PodInitializing"):
-            state = f"{now.waiting.reason} {_flat(now.waiting.message or '')}".strip()
         if now and now.terminated:
             last = (now.terminated.message or now.terminated.reason or "").strip().splitlines()
             over = str(now.terminated.finished_at or "")
             told = f"exit code {now.terminated.exit_code}{f': {last[-1].strip()}' if last else ''}"
-    for condition in found.status.conditions or []:
-        if condition.type == "PodScheduled" and condition.status == "False":
-            state = f"{condition.reason} {_flat(condition.message or '')}".strip()
+    if obstacle := why_not_started(found):
+        state = " ".join(obstacle).strip()
     if state == "Failed" and not told:  # evicted, or its node is gone
         told = f"{found.status.reason or 'lost'} {_flat(found.status.message or '')}".strip()
     return Pod(found.metadata.name, int(index) if index else None, state, over, told)
