@@ -321,7 +321,7 @@ def test_the_role_of_the_page_allows_what_the_launcher_asks_and_no_more(
     launcher.wait()
     (kubernetes.folder / "go").touch()
     training.here()  # takes it up, and asks for what is there
-    verbs = {"POST": "create", "GET": "get", "DELETE": "delete"}
+    verbs = {"POST": "create", "GET": "get", "PATCH": "patch", "DELETE": "delete"}
     kinds = {(method, kind_of(path)) for method, path in kubernetes.asked}
     assert {("list" if kind == "pods" else verbs[method], kind) for method, kind in kinds} == allowed
 
@@ -357,6 +357,21 @@ def test_a_launcher_that_is_ended_ends_its_workers(kubernetes: KubernetesServer,
     wait_until(kubernetes.empty)
     assert job.attempts[0].codes() == [-signal.SIGTERM] * 2
     assert (training.shared / "order.json").exists() and not training.outputs[0].exists()
+
+
+def test_a_launcher_that_is_killed_while_it_ends_its_job_leaves_nothing(
+    kubernetes: KubernetesServer, training: Training
+) -> None:
+    """KFP gives a step that is terminated less than a second."""
+    (kubernetes.folder / "go").unlink()
+    launcher = training.process()
+    wait_until(lambda: ("GET", "pods") in {(method, kind_of(path)) for method, path in kubernetes.asked})
+    kubernetes.after["DELETE", "trainjobs"] = launcher.kill
+    launcher.terminate()
+    assert launcher.wait(PATIENCE) == -signal.SIGKILL
+    assert "DELETE" not in {method for method, path in kubernetes.asked if kind_of(path) == "trainingruntimes"}
+    wait_until(lambda: kubernetes.empty() or not kubernetes.jobs)
+    assert kubernetes.objects == {}
 
 
 def test_a_worker_that_fails_is_named_with_its_own_last_line(kubernetes: KubernetesServer, training: Training) -> None:
@@ -428,6 +443,17 @@ def test_what_the_cluster_refuses_is_one_line_and_leaves_nothing(
         training.here()
     assert said in str(refused.value) and "\n" not in str(refused.value)
     wait_until(kubernetes.empty)
+
+
+def test_a_role_that_may_not_patch_costs_no_training(
+    kubernetes: KubernetesServer, training: Training, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page's role of an earlier version may not."""
+    kubernetes.refuses["PATCH", "trainingruntimes"] = (403, "forbidden")
+    training.here()
+    training.assert_handed_on()
+    assert kubernetes.empty()
+    assert "stays behind if this step is terminated (the step's service account may not" in capsys.readouterr().err
 
 
 def test_what_workers_cannot_train_by_is_told_before_anything_is_asked(

@@ -89,6 +89,18 @@ class Cluster:
         )
         return None if found == NOT_FOUND else found
 
+    def patch(self, kind: str, name: str, changes: dict[str, Any]) -> None:
+        """Merge changes into an object; one that is gone is left alone.
+
+        Raises:
+            InputError: the cluster refuses, or gives no answer.
+        """
+        self._asked(
+            "patch",
+            kind,
+            lambda: self._objects.patch_namespaced_custom_object(*self._place(kind), name, changes, **PATIENCE),
+        )
+
     def delete(self, kind: str, name: str) -> None:
         """Has an object removed, after what belongs to it: its name is taken as long as its pods may still write.
 
@@ -134,7 +146,7 @@ class Cluster:
             except ApiException as error:
                 if error.status == CONFLICT and verb == "create":
                     return CONFLICT
-                if error.status == NOT_FOUND and verb in ("get", "delete"):
+                if error.status == NOT_FOUND and verb in ("get", "patch", "delete"):
                     return NOT_FOUND
                 reason = _reason(error)
                 if error.status not in PASSING:

@@ -82,7 +82,12 @@ def _begin(cluster: Cluster, name: str, look: Look, folder: Path) -> None:
     if past and past[0] == "Failed":  # of a launcher that was killed before it removed it
         _remove(cluster, name)
     cluster.made(RUNTIMES, manifest.runtime(name, look, str(folder)))
-    made = cluster.made(JOBS, manifest.job(name, look))
+    made = cluster.made(JOBS, manifest.job(name, look))  # which Trainer only takes once its runtime is there
+    if job := cluster.get(JOBS, name):
+        try:
+            cluster.patch(RUNTIMES, name, manifest.owned_by(job))  # the launcher may be killed before it removes it
+        except InputError as error:
+            say(f"{RUNTIMES} {name} stays behind if this step is terminated ({error})")
     say(f"workers: {'launched' if made else 'taking up'} job {name} of {look.count} in {cluster.namespace}")
 
 

@@ -69,6 +69,19 @@ def job(name: str, look: Look) -> dict[str, Any]:
     return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "TrainJob", "metadata": _named(name), "spec": spec}
 
 
+def owned_by(job: dict[str, Any]) -> dict[str, Any]:
+    """What to merge into the TrainingRuntime, so that Kubernetes deletes it once its TrainJob is gone.
+
+    The owner isn't blocked: Trainer keeps a runtime while a job uses it, so each would wait for the other.
+
+    Args:
+        job: the TrainJob, as the API gives it.
+    """
+    name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+    owner = {"apiVersion": job["apiVersion"], "kind": job["kind"], "name": name, "uid": uid}
+    return {"metadata": {"ownerReferences": [owner]}}
+
+
 def runtime(name: str, look: Look, folder: str) -> dict[str, Any]:
     """Its TrainingRuntime.
 
