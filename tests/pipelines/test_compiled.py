@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,37 @@ def test_the_former_name_of_the_time_for_all_attempts_is_refused_with_the_new_on
         cluster.load(file)
     assert str(refused.value).startswith(f"{file}: backoff.longest: is now `give_up_after`")
     assert "\n" not in str(refused.value)
+
+
+def requests(pipeline: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """CPU and memory that each step asks for."""
+    of_steps = {name: executor_of(pipeline, name)["container"]["resources"] for name in steps(pipeline)}
+    return {name: (one["resourceCpuRequest"], one["resourceMemoryRequest"]) for name, one in of_steps.items()}
+
+
+def without_requests(pipeline: dict[str, Any]) -> dict[str, Any]:
+    rest = copy.deepcopy(pipeline)
+    for name in steps(rest):
+        resources = executor_of(rest, name)["container"]["resources"]
+        for key in ("cpuRequest", "memoryRequest", "resourceCpuRequest", "resourceMemoryRequest"):
+            del resources[key]
+    return rest
+
+
+def test_every_step_fits_beside_other_pods_on_a_node_of_two_cpus(plain: tuple) -> None:
+    """KFP's launcher, in each step's pod, asks for 100m of a CPU anyway; memory was measured with the sample."""
+    assert {cpu for cpu, _ in requests(plain[0]).values()} == {"100m"}
+    assert {name: memory for name, (_, memory) in requests(plain[0]).items() if memory != "512Mi"} == {
+        "preprocess": "1Gi", "train": "2560Mi", "evaluate": "1536Mi", "promote": "1536Mi",
+    }  # fmt: skip
+
+
+def test_the_example_for_large_nodes_asks_for_more_and_changes_nothing_else(plain: tuple, tmp_path: Path) -> None:
+    compiled(cluster.load(ROOT / "pipelines/cluster-large.yaml"), tmp_path / "pipeline.yaml")
+    pipeline, platform = specification(tmp_path / "pipeline.yaml")
+    expected = dict.fromkeys(steps(pipeline), ("1", "2Gi")) | {"preprocess": ("2", "2Gi"), "train": ("4", "8Gi")}
+    assert requests(pipeline) == expected
+    assert without_requests(pipeline) == without_requests(plain[0]) and platform == plain[1]
 
 
 def test_only_a_model_that_is_good_enough_is_registered(plain: tuple) -> None:
