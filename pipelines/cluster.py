@@ -155,7 +155,7 @@ def look_of_workers(cluster: Cluster) -> dict[str, Any]:
     devices = {wanted.accelerator.type: str(wanted.accelerator.count)} if wanted.accelerator else {}
     if any("/" not in kind for kind in devices):
         raise InputError(f"workers ask Kubernetes for {', '.join(devices)}: name its resource, as nvidia.com/gpu")
-    return {
+    look = {
         "count": cluster.workers.count,
         "image": cluster.gpu_image if devices else cluster.image,
         "pull_secrets": cluster.pull_secrets,
@@ -174,6 +174,7 @@ def look_of_workers(cluster: Cluster) -> dict[str, Any]:
         "group": who.group,
         "non_root": who.non_root,
     }
+    return {name: value for name, value in look.items() if value is not None}  # kfp has no null in arguments
 
 
 def apply(task: dsl.PipelineTask, step: str, cluster: Cluster) -> dsl.PipelineTask:

@@ -237,6 +237,17 @@ def test_the_pipeline_has_the_launcher_in_the_place_of_the_step(tmp_path: Path) 
     assert (mounted[0]["constant"], mounted[0]["mountPath"]) == ("siamese", "/siamese")
 
 
+def test_what_the_cluster_file_leaves_open_is_left_open_for_workers(tmp_path: Path) -> None:
+    nothing = "security: {user: null, group: null}\nsteps: {train: {timeout: null, shared_memory: null}}\n"
+    (tmp_path / "c.yaml").write_text("workers: {count: 4}\nvolume: {claim: siamese, path: /siamese}\n" + nothing)
+    done = here("compile", "--cluster", str(tmp_path / "c.yaml"), "--output", str(tmp_path / "p.yaml"))
+    assert done.exit_code == 0, done
+    tasks = specification(tmp_path / "p.yaml")[0]["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    given = tasks["train-on-workers"]["inputs"]["parameters"]["workers"]["runtimeValue"]["constant"]
+    wanted = section(Look, given)
+    assert (wanted.timeout, wanted.shared_memory, wanted.user, wanted.group) == (None, None, None, None)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -50,15 +50,15 @@ class Look(Section):
     limits: dict[str, str]
     node_selector: dict[str, str]
     tolerations: list[dict[str, str | int]]
-    shared_memory: str | None
-    timeout: int | None
+    shared_memory: str | None = None
+    timeout: int | None = None
     restarts: int = Field(ge=0)
     claim: str = Field(min_length=1)
     path: str = Field(pattern="^/.")
     secrets: dict[str, dict[str, str]]
     environment: dict[str, str]
-    user: int | None
-    group: int | None
+    user: int | None = None
+    group: int | None = None
     non_root: bool
 
 
