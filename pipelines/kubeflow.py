@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import kfp_server_api as kfp_api
 import urllib3
@@ -41,10 +41,11 @@ RETRIES = urllib3.Retry(
     raise_on_status=False,
 )
 UNSURE = (500, 502, 503, 504)  # what was asked for may have been done
-EXISTS = 409
+EXISTS, NOT_FOUND = 409, 404
 LOGIN = (301, 302, 303, 307, 401)
 MOST_A_PAGE = 200
 LONGEST_REASON = 300
+LONGEST_END = 2**16  # bytes of a log
 
 
 class Refused(InputError):
@@ -66,6 +67,7 @@ class Kubeflow:
 
     def __init__(self, client: kfp_api.ApiClient, namespace: str | None) -> None:
         self.host = client.configuration.host
+        self._client = client
         self.namespace = namespace
         self.experiments = kfp_api.ExperimentServiceApi(client)
         self.runs = kfp_api.RunServiceApi(client)
@@ -103,6 +105,66 @@ class Kubeflow:
         listed = self.runs.run_service_list_runs
         found = self.named(listed, "runs", name, experiment_id=experiment, sort_by="created_at desc")
         return found[0] if found else None
+
+    def workflow(self, run_id: str) -> dict[str, Any]:
+        """Return the Argo workflow that carries out a run; {} if the server has no such thing.
+
+        Only the older API, v1beta1, has it; KFP 2.15 to 2.17 answer it for every run.
+        """
+        try:
+            answer = self._client.call_api(
+                f"/apis/v1beta1/runs/{run_id}",
+                "GET",
+                header_params={"Accept": "application/json"},
+                response_type="object",
+                auth_settings=["Bearer"],
+                _return_http_data_only=True,
+            )
+        except Refused as refused:
+            if refused.status != NOT_FOUND:
+                raise
+            return {}
+        manifest = (answer.get("pipeline_runtime") or {}).get("workflow_manifest")
+        return json.loads(manifest) if manifest else {}
+
+    def log(self, run_id: str, namespace: str, pod: str, node: str) -> list[str]:
+        """Return the end of the log of a pod, which may be gone if the server keeps logs; [] if it has none.
+
+        KFP's API server and its user interface have different addresses for it, and neither passes on the other's.
+
+        Args:
+            run_id: the run.
+            namespace: of the pod.
+            pod: its name.
+            node: its ID in Argo, by which older servers find the logs that they keep.
+        """
+        question = urlencode({"podname": pod, "runid": run_id, "podnamespace": namespace})
+        of_api = (f"/apis/v1alpha1/runs/{run_id}/nodes/{name}/log" for name in (pod, node))
+        for path in (*of_api, f"/k8s/pod/logs?{question}"):
+            text = self._end_of(path)
+            if text and not _is_page(text) and '{"error_message":' not in text:
+                return text.splitlines()
+        return []
+
+    def _end_of(self, path: str) -> str:
+        """Return the end of a text, of whatever length; "" if there is none."""
+        headers = dict(self._client.default_headers)
+        self._client.update_params_for_auth(headers, [], ["Bearer"])
+        end = b""
+        try:
+            answer = self._client.rest_client.pool_manager.request(
+                "GET",
+                self.host + path,
+                headers=headers,
+                preload_content=False,
+                retries=False,
+                timeout=urllib3.Timeout(connect=CONNECT_WITHIN, read=ANSWER_WITHIN),
+            )
+            for part in answer.stream(LONGEST_END):
+                end = (end + part)[-LONGEST_END:]
+        except urllib3.exceptions.HTTPError:
+            return ""
+        return _text(end) if answer.status == 200 else ""
 
     def recurring_run(self, name: str) -> Any | None:
         """The recurring run of that name.

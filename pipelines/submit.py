@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines import steps
 from pipelines.arguments import Checkpoints, ClusterFile, Repository, Revision, TrackingUri
 from pipelines.options import (
     Caching,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 PIPELINE = "siamese"
 ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
-KFP_OWN = ("root", "executor")  # tasks that KFP lists besides the pipeline's
+LAST_LINES = 10  # of a failed step's log
 
 
 def submit(
@@ -74,11 +75,12 @@ def submit(
     run = started(kubeflow, source, given, experiment, run_name, service_account)
     url = kubeflow.url("runs", run.run_id)
     if not wait:
+        run.state = state_of(run, kubeflow.workflow(run.run_id) if run.state == "FAILED" else {})
         answer(told(run, url), f"run {run.display_name}: {url}", as_json)
         return None
     say(f"run {run.display_name}: {url} (it goes on if this command is stopped)")
-    run = followed(kubeflow, run.run_id, poll, timeout)
-    answer(told(run, url), f"run {run.display_name} {ending(run)}: {url}", as_json)
+    run, workflow = followed(kubeflow, run.run_id, poll, timeout)
+    answer(told(run, url), f"run {run.display_name} {ending(run, workflow)}: {url}", as_json)
     if run.state == "SUCCEEDED":
         return None
     return ExitCode.RUN_FAILED if run.state in ENDED else ExitCode.STILL_RUNNING
@@ -173,8 +175,8 @@ def started(
     )
 
 
-def followed(kubeflow: Kubeflow, run_id: str, poll: float, timeout: float | None) -> Any:
-    """Waits for the run's end and tells each change of a task; gives the run as it was at the last look.
+def followed(kubeflow: Kubeflow, run_id: str, poll: float, timeout: float | None) -> tuple[Any, dict[str, Any]]:
+    """Wait for the run's end, and say each change of a step; return the run and its workflow at the last look.
 
     Args:
         run_id: the run.
@@ -182,33 +184,47 @@ def followed(kubeflow: Kubeflow, run_id: str, poll: float, timeout: float | None
         timeout: seconds after which not to wait longer; None: however long it takes.
     """
     until = time.monotonic() + timeout if timeout else float("inf")
-    states: dict[str, str] = {}
+    changes = steps.Changes()
     while True:
         run = kubeflow.runs.run_service_get_run(run_id)
-        for task in (run.run_details and run.run_details.task_details) or ():
-            name = task.display_name or ""
-            if task.state and task.state != states.get(task.task_id) and _shown(name):
-                states[task.task_id] = task.state
-                say(f"{name}: {_with(task.state.lower(), task.error)}")
+        workflow = kubeflow.workflow(run_id)  # after the run: if that has ended, this has, too
+        for step, line in changes.since(steps.steps_of(workflow)):
+            say(line)
+            if step.state == "failed" and step.pod:
+                say_end_of_log(kubeflow, run_id, workflow, step)
         if run.state in ENDED or time.monotonic() + poll > until:
-            return run
+            run.state = state_of(run, workflow)
+            return run, workflow
         time.sleep(poll)
 
 
-def ending(run: Any) -> str:
-    """How a run stands, in words."""
-    return _with(run.state.lower() if run.state in ENDED else "is still running", run.error)
+def say_end_of_log(kubeflow: Kubeflow, run_id: str, workflow: dict[str, Any], step: steps.Step) -> None:
+    """Say the last lines of a failed step's log, and where the rest is."""
+    namespace = workflow["metadata"]["namespace"]
+    lines = steps.own_words(kubeflow.log(run_id, namespace, step.pod, step.node))
+    for line in lines[-LAST_LINES:]:
+        say(f"  {line}")
+    say(f"  whole log: kubectl logs --namespace {namespace} {step.pod} --container main")
+
+
+def state_of(run: Any, workflow: dict[str, Any]) -> str:
+    """Return the run's state: KFP calls a run that somebody ended failed, as one that failed by itself."""
+    ended = steps.was_cancelled(workflow) or any(one.state == "CANCELING" for one in run.state_history or ())
+    return "CANCELED" if run.state == "FAILED" and ended else run.state
+
+
+def ending(run: Any, workflow: dict[str, Any]) -> str:
+    """Say how a run stands: why it failed is the names of its failed steps, or what Argo or KFP says."""
+    if run.state not in ENDED:
+        return "is still running"
+    if run.state != "FAILED":
+        return "was cancelled" if run.state == "CANCELED" else run.state.lower()
+    failed = [step.name for step in steps.steps_of(workflow) if step.state == "failed"]
+    message = (workflow.get("status") or {}).get("message") or (run.error and run.error.message) or ""
+    reason = ", ".join(failed) or " ".join(message.split())
+    return f"failed ({reason})" if reason else "failed"
 
 
 def told(run: Any, url: str) -> dict[str, Any]:
     """A run as JSON."""
     return {"run_id": run.run_id, "name": run.display_name, "state": run.state, "url": url}
-
-
-def _with(state: str, error: Any) -> str:
-    reason = " ".join(error.message.split()) if error and error.message else ""
-    return f"{state} ({reason})" if reason else state
-
-
-def _shown(task: str) -> bool:
-    return task not in KFP_OWN and not task.endswith("-driver")

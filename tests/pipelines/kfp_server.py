@@ -1,7 +1,8 @@
 """A Kubeflow Pipelines server for tests: its v2beta1 API over HTTP, with state, and as strict as the real one.
 
 Requests are read by kfp_server_api's models (unknown fields and wrong types are refused), pipelines by kfp's own
-specification, run-time parameters by the pipeline's inputs. What runs is made up: at every look, a run goes on a step.
+specification, run-time parameters by the pipeline's inputs. What runs is made up (`argo_workflow.py`): each time a run
+is asked for, it goes on a bit.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import kfp_server_api
 import yaml
+from argo_workflow import ArgoWorkflow, Plan
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -105,8 +107,9 @@ class KfpServer:
         login: what is answered without it: "json" (KFP's own), "istio" (its gateway), "redirect" and "page"
             (oauth2-proxy: to the login page, or that page at once), "app" (any page, as if all were well).
         namespaces: of a multi-user installation, those that the user may use; None: a single-user one.
-        outcome: how runs end; None: they never do.
-        failing: the task that fails in a failed run, and what it says.
+        plan: what happens in runs.
+        logs: of steps (kfp's names); the pods of others have said nothing.
+        is_ui: whether this is KFP's user interface, which passes the API on, all but logs.
         faults: what goes wrong next.
         asked: all requests, as they came.
     """
@@ -114,12 +117,14 @@ class KfpServer:
     token: str | None = None
     login: str = "json"
     namespaces: tuple[str, ...] | None = None
-    outcome: str | None = "SUCCEEDED"
-    failing: tuple[str, str] = ("", "")
+    plan: Plan = field(default_factory=Plan)
+    logs: dict[str, str] = field(default_factory=dict)
+    is_ui: bool = False
     faults: list[Fault] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     experiments: dict[str, dict] = field(default_factory=dict)
     runs: dict[str, dict] = field(default_factory=dict)
+    workflows: dict[str, ArgoWorkflow] = field(default_factory=dict)
     recurring_runs: dict[str, dict] = field(default_factory=dict)
     pipelines: dict[str, dict] = field(default_factory=dict)
     versions: dict[str, dict] = field(default_factory=dict)
@@ -169,49 +174,55 @@ class KfpServer:
         required(given, "display_name", "Run")
         spec = self.spec_of(given)
         check_parameters(spec, given.get("runtime_config", {}).get("parameters", {}))
-        tasks = list(spec["root"]["dag"]["tasks"])
-        made = given | {"run_id": new_id(), "created_at": now(), "state": "PENDING", "looks": 0, "tasks": tasks}
+        made = given | {"run_id": new_id(), "created_at": now(), "state": "PENDING"}
+        made["state_history"] = [{"update_time": now(), "state": "PENDING"}]
         self.runs[made["run_id"]] = made
-        return public(made)
+        name = f"{spec['pipelineInfo']['name']}-{made['run_id'][:5]}"
+        self.workflows[made["run_id"]] = ArgoWorkflow(spec, name, "kubeflow", self.plan)
+        return made
 
     def list_runs(self, asked: Asked) -> dict:
         experiment = asked.query.get("experiment_id")
         found = [one for one in self.runs.values() if experiment in (None, one["experiment_id"])]
-        return page(asked, "runs", [public(one) for one in found])
+        return page(asked, "runs", found)
 
     def get_run(self, asked: Asked, number: str) -> dict:
         run = existing(self.runs, number, "Run")
-        self._go_on(run)
-        return public(run)
+        workflow = self.workflows[number]
+        workflow.go_on()
+        state = workflow.phase.upper() or "PENDING"
+        state = "CANCELING" if workflow.is_terminating else "FAILED" if state == "ERROR" else state
+        if run["state_history"][-1]["state"] != state:
+            run["state_history"].append({"update_time": now(), "state": state})
+        run |= {"state": state, "run_details": {"task_details": workflow.task_details(number)}}
+        return run
+
+    def get_run_v1(self, asked: Asked, number: str) -> dict:
+        """The older API's, which has Argo's workflow."""
+        run = existing(self.runs, number, "Run")
+        manifest = json.dumps(self.workflows[number].manifest())
+        return {"run": {"id": number, "name": run["display_name"]}, "pipeline_runtime": {"workflow_manifest": manifest}}
 
     def terminate_run(self, asked: Asked, number: str) -> dict:
-        existing(self.runs, number, "Run")["state"] = "CANCELED"
+        existing(self.runs, number, "Run")["state"] = "CANCELING"
+        self.workflows[number].terminate()
         return {}
 
-    def _go_on(self, run: dict) -> None:
-        """At the first look everything is pending, then one task after the other runs and ends."""
-        looks, tasks = run["looks"], run["tasks"]
-        run["looks"] += 1
-        if run["state"] in ("SUCCEEDED", "FAILED", "CANCELED"):
-            return
-        failing, reason = self.failing
-        stop = tasks.index(failing) if failing in tasks else len(tasks) - 1
-        details = []
-        for at, task in enumerate(tasks[: stop + 1] if self.outcome == "FAILED" else tasks):
-            if looks > 2 * at:
-                ended = looks > 2 * at + 1 and (self.outcome is not None or at < len(tasks) - 1)
-                state = "RUNNING" if not ended else "FAILED" if self.outcome == "FAILED" and at == stop else "SUCCEEDED"
-                detail = {"display_name": task, "task_id": f"{run['run_id']}-{at}", "state": state}
-                if state == "FAILED":
-                    detail["error"] = {"code": 13, "message": reason}
-                details.append(detail)
-        run["run_details"] = {"task_details": details}
-        states = [detail["state"] for detail in details]
-        run["state"] = "RUNNING" if states else "PENDING"
-        if "FAILED" in states:
-            run |= {"state": "FAILED", "error": {"code": 13, "message": "child tasks failed"}, "finished_at": now()}
-        elif self.outcome and states == ["SUCCEEDED"] * len(tasks):
-            run |= {"state": self.outcome, "finished_at": now()}
+    def read_log(self, asked: Asked, number: str, pod: str) -> Any:
+        """Of the API server, where errors come with status 200, too."""
+        refused = {"error_message": f"Failed to read logs for run {number}"}
+        return HTML if self.is_ui else self._log(number, pod) or refused
+
+    def read_log_by_ui(self, asked: Asked) -> str:
+        if not self.is_ui:
+            raise Refused(NOT_FOUND, "Not Found")
+        return self._log(asked.query["runid"], asked.query["podname"])
+
+    def _log(self, number: str, pod: str) -> str:
+        workflow = self.workflows[number]
+        nodes = [node for node in workflow.nodes.values() if workflow.pod_name(node) == pod]
+        steps = [node["name"].split(".")[-2].partition("(")[0] for node in nodes]
+        return self.logs.get(steps[0], "") if steps else ""
 
     # Recurring runs
 
@@ -369,6 +380,11 @@ ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
         ("GET", "pipelines/([^/:]+)/versions/([^/:]+)", KfpServer.get_version),
     )
 ]
+ROUTES += [
+    ("GET", "/apis/v1beta1/runs/([^/:]+)", KfpServer.get_run_v1),
+    ("GET", "/apis/v1alpha1/runs/([^/:]+)/nodes/([^/:]+)/log", KfpServer.read_log),
+    ("GET", "/k8s/pod/logs", KfpServer.read_log_by_ui),
+]
 
 
 def strict(model: str, data: Any, where: str = "") -> dict:
@@ -510,10 +526,6 @@ def required(given: Mapping[str, Any], key: str, what: str) -> str:
     if not given.get(key):
         raise Refused(INVALID, f"Invalid input error: {what} must have a non-empty name")
     return given[key]
-
-
-def public(run: dict) -> dict:
-    return {key: value for key, value in run.items() if key not in ("looks", "tasks")}
 
 
 def new_id() -> str:

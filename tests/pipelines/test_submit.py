@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from kfp_server import Fault, KfpServer, kfp_server
+from kfp_server import Asked, Fault, KfpServer, kfp_server
 from storage_servers import free_port
 from waiting import PATIENCE
 
@@ -120,25 +120,152 @@ def test_json_names_the_run(server: KfpServer) -> None:
 # How it ends
 
 
-def test_a_run_is_followed_to_its_good_end(server: KfpServer) -> None:
+STEPS = ["data_version", "fetch_data", "catalog", "pairs", "preprocess", "train", "evaluate", "register", "promote"]
+
+
+def changes(done: Done) -> list[str]:
+    """What --wait said of the run: all but which run it is."""
+    return [line for line in done.err.splitlines() if not line.startswith(("run ", "submitting run "))]
+
+
+@pytest.mark.parametrize("kfp", ["2.16", "2.17"])
+def test_each_change_of_a_step_is_a_line_with_its_own_name(server: KfpServer, kfp: str) -> None:
+    server.plan.kfp = kfp
     done = process("submit", "--host", server.address, *FOLLOWED, KFP_TOKEN="good")
     assert done.exit_code == 0, done
-    told = [line for line in done.err.splitlines() if line.split(": ")[-1] in ("running", "succeeded")]
+    expected = [f"{step}: {state}" for step in (*STEPS, "notify") for state in ("running", "succeeded")]
+    assert sorted(changes(done)) == sorted(expected)
+    at = changes(done).index
+    assert at("train: succeeded") < at("evaluate: running") < at("promote: succeeded") < at("notify: running")
     (run,) = server.runs.values()
-    assert told == [f"{task}: {state}" for task in run["tasks"] for state in ("running", "succeeded")]
     assert done.out.startswith(f"run {run['display_name']} succeeded: {server.address}/#/runs/details/")
 
 
-def test_a_failed_run_has_its_own_exit_code_and_says_which_task_failed(server: KfpServer) -> None:
-    server.outcome, server.failing = "FAILED", ("notify", "no room\nleft on device")
-    done = process("submit", "--host", server.address, *FOLLOWED, KFP_TOKEN="good")
+def test_steps_from_the_cache_and_steps_that_a_condition_leaves_out_are_marked(server: KfpServer) -> None:
+    server.plan.cached, server.plan.unmet = ("fetch-data", "catalog", "evaluate"), ("condition-2",)
+    done = submit(server, *FOLLOWED)
+    assert done.exit_code == 0, done
+    said = changes(done)
+    for step in ("fetch_data", "catalog", "evaluate"):
+        assert [line for line in said if line.startswith(f"{step}: ")] == [f"{step}: succeeded (from the cache)"]
+    for step in ("register", "promote"):
+        assert [line for line in said if line.startswith(f"{step}: ")] == [
+            f"{step}: skipped (its condition is not met)"
+        ]
+
+
+@pytest.mark.parametrize("is_ui", [False, True])
+def test_a_failed_step_ends_with_the_last_lines_of_its_log(server: KfpServer, is_ui: bool) -> None:
+    server.is_ui, server.plan.failing = is_ui, {"pairs": "main: Error (exit code 2)"}
+    server.logs["pairs"] = (
+        "I1130 20:00:00.000000      16 launcher_v2.go:154] launcher info:\n"
+        + "".join(f"line {number}\n" for number in range(20))
+        + "siamese: catalog.parquet: lists no pairs\n"
+        "I1130 20:00:01.000000      16 launcher_v2.go:206] publish success.\n"
+        "F1130 20:00:01.000001      16 main.go:56] failed to execute component: exit status 2\n"
+        'time=2026-11-30T20:00:01.000Z level=INFO msg="sub-process exited" argo=true\n'
+    )
+    done = submit(server, *FOLLOWED)
     assert done.exit_code == 5, done
-    assert "notify: failed (no room left on device)" in done.err.splitlines()
-    assert " failed (child tasks failed): " in done.out
+    said = changes(done)
+    at = said.index("pairs: failed (main: Error (exit code 2))")
+    assert said[at + 1 : at + 11] == [
+        *(f"  line {number}" for number in range(11, 20)),
+        "  siamese: catalog.parquet: lists no pairs",
+    ]
+    ((number, workflow),) = server.workflows.items()
+    (pod,) = [node for node in workflow.nodes.values() if node["name"].endswith("pairs(0).executor(0)")]
+    whole = f"  whole log: kubectl logs --namespace kubeflow {workflow.pod_name(pod)} --container main"
+    assert said[at + 11] == whole
+    assert not [line for line in said if line.startswith(("train", "evaluate", "register"))]
+    assert "notify: succeeded" in said
+    assert (
+        done.out
+        == f"run {server.runs[number]['display_name']} failed (pairs): {server.address}/#/runs/details/{number}\n"
+    )
+
+
+def test_a_failed_step_without_a_log_says_what_kubernetes_says(server: KfpServer) -> None:
+    message = "Pod was active on the node longer than the specified deadline"
+    server.plan.failing = {"train": message}
+    done = submit(server, *FOLLOWED)
+    assert f"train: failed ({message})" in changes(done)
+    assert changes(done)[changes(done).index(f"train: failed ({message})") + 1].startswith("  whole log: kubectl logs ")
+
+
+@pytest.mark.parametrize(
+    ("kfp", "often", "reason"),
+    [("2.17", "losing", "pod deleted"), ("2.16", "failing_first", "main: Error (exit code 1)")],
+)
+def test_a_step_that_is_started_again_says_how_often_and_why(
+    server: KfpServer, kfp: str, often: str, reason: str
+) -> None:
+    server.plan.kfp = kfp
+    getattr(server.plan, often)["train"] = 2
+    done = submit(server, *FOLLOWED)
+    assert done.exit_code == 0, done
+    assert [line for line in changes(done) if line.startswith("train")] == [
+        "train: running",
+        f"train: retry 1 ({reason})",
+        "train: running",
+        f"train: retry 2 ({reason})",
+        "train: running",
+        "train: succeeded",
+    ]
+
+
+def test_a_step_whose_pods_are_lost_too_often_is_begun_as_a_whole_again(server: KfpServer) -> None:
+    """`train` has three retries of its own; then KFP 2.17 repeats the DAG around its pod."""
+    server.plan.losing["train"] = 4
+    done = submit(server, *FOLLOWED)
+    assert done.exit_code == 0, done
+    retries = [line for line in changes(done) if line.startswith("train: retry")]
+    assert retries == [f"train: retry {number} (pod deleted)" for number in (1, 2, 3, 4)]
+
+
+def test_a_pod_that_can_not_start_says_why(server: KfpServer) -> None:
+    server.plan.pending["train"] = "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."
+    said = changes(submit(server, *FOLLOWED))
+    at = said.index("train: pending (Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.)")
+    assert said[at + 1 : at + 3] == ["train: running", "train: succeeded"]
+
+
+def test_the_candidates_of_a_sweep_have_numbers(server: KfpServer, tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text("sweep: {parallel: 1, candidates: [{seed: 1}, {seed: 2}]}\n")
+    said = changes(submit(server, *FOLLOWED, "--cluster", str(tmp_path / "cluster.yaml")))
+    assert [line for line in said if line.startswith(("train", "choose"))] == [
+        "train 1: running", "train 1: succeeded", "train 2: running", "train 2: succeeded",
+        "choose: running", "choose: succeeded",
+    ]  # fmt: skip
+
+
+def test_a_run_that_somebody_ends_was_cancelled(server: KfpServer) -> None:
+    """KFP itself calls it failed in the end."""
+    server.plan.endless = "train"
+    asking = command("submit", "--host", server.address, *FOLLOWED, "--json")
+    with subprocess.Popen(
+        asking,
+        cwd=ROOT,
+        env=environment_of(KFP_TOKEN="good"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as waiting:
+        assert waiting.stderr is not None and waiting.stdout is not None
+        said = []
+        for line in waiting.stderr:
+            said.append(line)
+            if line == "train: running\n":
+                with server.lock:
+                    server.answer(Asked("POST", f"{RUNS}/{next(iter(server.runs))}:terminate", {}, b"", {}))
+        told = json.loads(waiting.stdout.read())
+    assert (waiting.returncode, told["state"]) == (5, "CANCELED")
+    assert "train: cancelled\n" in said
+    assert next(iter(server.runs.values()))["state"] == "FAILED"
 
 
 def test_waiting_ends_at_the_time_given_and_the_run_goes_on(server: KfpServer) -> None:
-    server.outcome = None
+    server.plan.endless = "catalog"
     done = submit(server, *FOLLOWED, "--timeout", "1s")
     assert done.exit_code == 6, done
     assert " is still running: " in done.out
@@ -146,7 +273,7 @@ def test_waiting_ends_at_the_time_given_and_the_run_goes_on(server: KfpServer) -
 
 
 def test_a_command_that_is_ended_while_it_waits_leaves_the_run_alone(server: KfpServer) -> None:
-    server.outcome = None
+    server.plan.endless = "catalog"
     asking = [*command("submit", "--host", server.address, *FOLLOWED)]
     with subprocess.Popen(
         asking, cwd=ROOT, env=environment_of(KFP_TOKEN="good"), stderr=subprocess.PIPE, text=True
