@@ -76,7 +76,7 @@ assert (folder / "inputs/images/a").read_text() == "pixels" and (folder / "order
 if index == "0":
     (folder / "outputs/model/servable").mkdir(parents=True)
     (folder / "outputs/model/siamese.keras").write_text("weights")
-    (folder / "outputs/history.csv").write_text("epoch,loss,accuracy,auc,eer\\n1,0.5,0.8,0.9,0.2\\n")
+    (folder / "outputs/history.csv").write_text("epoch,loss,accuracy,auc,eer\\n1,0.69312348,0.8,,0.18799999\\n")
     (folder / "outputs/run.json").write_text("{}")
 """
 FAILS = "import sys; print('siamese: no room on the volume'); sys.exit(2)"
@@ -314,7 +314,7 @@ def test_what_workers_made_is_handed_on_and_nothing_is_left(
     training.assert_handed_on()
     assert kubernetes.made == [training.order.name("a step")] and kubernetes.empty()
     said = capsys.readouterr().err
-    assert "workers: launched job" in said and "epoch 1  loss 0.5  accuracy 0.8" in said
+    assert "workers: launched job" in said and "epoch 1  loss 0.6931  accuracy 0.800  auc -  eer 0.188" in said
 
 
 def test_the_role_of_the_page_allows_what_the_launcher_asks_and_no_more(

@@ -20,6 +20,7 @@ from siamese.workers.manifest import JOBS, RUNTIMES, Look
 from siamese.workers.order import Order, Shared
 
 FOLDER = "workers"  # of the volume
+SHOWN = (("loss", 4), ("accuracy", 3), ("auc", 3), ("eer", 3))  # figures of an epoch, and their decimal places
 
 
 def launch(
@@ -128,7 +129,8 @@ def _tell(history: Path, said: int) -> int:
     with suppress(OSError):
         rows = list(csv.DictReader(history.read_text(encoding="utf-8").splitlines()))
         for row in rows[said:]:
-            say("  ".join(f"{key} {row[key]}" for key in ("epoch", "loss", "accuracy", "auc", "eer")))
+            figures = (f"{key} {float(row[key]):.{places}f}" if row[key] else f"{key} -" for key, places in SHOWN)
+            say("  ".join((f"epoch {row['epoch']}", *figures)))
         return max(said, len(rows))
     return said
 
