@@ -6,14 +6,14 @@ from components.image import TRAINING_IMAGE
 
 
 @dsl.component(base_image=TRAINING_IMAGE, packages_to_install=[], install_kfp_package=False)
-def notify(status: dsl.PipelineTaskFinalStatus) -> None:
+def notify(status: dsl.PipelineTaskFinalStatus, run: str, run_id: str) -> None:
     """Says in the log, and to the address in SIAMESE_NOTIFY_URL if there is one, how the run ended.
 
     Args:
-        status: given by the orchestrator.
+        status: given by the orchestrator, which names the run by something else than people do.
+        run: the run's name.
+        run_id: its ID.
     """
     from siamese import notify as step
 
-    step.run(
-        {"pipeline": status.pipeline_job_resource_name, "state": status.state, "error": status.error_message or ""}
-    )
+    step.run(step.Ending(run, run_id, step.state_of(status.state), status.error_message or ""))

@@ -10,6 +10,8 @@ from io import TextIOBase
 from pathlib import Path
 from typing import TextIO
 
+from pipelines.steps import component_name
+
 COLOUR = re.compile(r"\x1b\[\d+m")
 OF_KFP = re.compile(r"\d\d:\d\d:\d\d\.\d{3} - \w+ - (?P<said>.*)")
 BEGINS = re.compile(r"Executing task '(?P<step>[\w-]+)'")
@@ -57,8 +59,8 @@ class Log(TextIOBase):
             said = of_kfp["said"]
             begins, ends = BEGINS.match(said), ENDS.match(said)
             if begins or ends:
-                self._step, self._skipping = (begins["step"] if begins else ""), None
-            return f"{ends['step']}: {ends['status'].lower()}" if ends else None
+                self._step, self._skipping = (component_name(begins["step"]) if begins else ""), None
+            return f"{component_name(ends['step'])}: {ends['status'].lower()}" if ends else None
         if not self._step or not line.strip():
             return None
         words = line.strip()

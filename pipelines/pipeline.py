@@ -44,7 +44,7 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
         version = step(
             "data_version",
             data_version(repository=repository, revision=revision, path=data_path),
-            "which data",
+            "data_version",
             cached=False,
         )
         fetched = step(
@@ -52,7 +52,7 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
             fetch_data(
                 repository=repository, commit=version.outputs["commit"], path=data_path, hash=version.outputs["hash"]
             ),
-            "fetch data",
+            "fetch_data",
             cached=True,
         )
         return fetched.outputs["data"]
@@ -75,7 +75,8 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
         registry_params: dict = given["registry"],
         promote_params: dict = given["promote"],
     ) -> None:
-        end = step("notify", notify(), "say how it ended", cached=False)
+        named = {"run": dsl.PIPELINE_JOB_NAME_PLACEHOLDER, "run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
+        end = step("notify", notify(**named), "notify", cached=False)
         with dsl.ExitHandler(end, name="pipeline"):
             data = brought(repository, revision, data_path)
             listed = step(
@@ -110,7 +111,7 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
             }
             if cluster.workers:
                 launched = train_on_workers(**to_train, workers=look_of_workers(cluster))
-                trained = step("train_on_workers", launched, "train on several machines", cached=True)
+                trained = step("train_on_workers", launched, "train_on_workers", cached=True)
             elif cluster.sweep:
                 with dsl.ParallelFor(cluster.sweep.candidates, parallelism=cluster.sweep.parallel) as candidate:
                     tried = step("train", train(**to_train, overrides=candidate), "train", cached=True)

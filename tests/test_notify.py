@@ -12,7 +12,7 @@ from waiting import PATIENCE
 from siamese import notify
 from siamese.errors import InputError
 
-FAILED = {"pipeline": "siamese-1", "state": "FAILED", "error": "step catalog\nfailed"}
+FAILED = notify.Ending("siamese-1", "4f1c", "FAILED", "step catalog\nfailed")
 
 
 @pytest.fixture
@@ -33,13 +33,14 @@ def test_without_an_address_it_is_only_logged(monkeypatch: pytest.MonkeyPatch, c
     monkeypatch.delenv(notify.ADDRESS, raising=False)
     notify.run(FAILED)
     said = capsys.readouterr().err
-    assert "pipeline siamese-1 failed: step catalog failed\n" in said and "nobody was told" in said
+    assert "run siamese-1 failed: step catalog failed\n" in said and "nobody was told" in said
 
 
 def test_a_listener_gets_the_sentence_and_its_parts(listening, capsys) -> None:
     listener = listening(204)
     notify.run(FAILED)
-    assert listener.heard == [{"text": "pipeline siamese-1 failed: step catalog failed", **FAILED}]
+    parts = {"run": "siamese-1", "run_id": "4f1c", "state": "FAILED", "error": "step catalog\nfailed"}
+    assert listener.heard == [{"text": "run siamese-1 failed: step catalog failed", **parts}]
     assert "told 127.0.0.1" in capsys.readouterr().err
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
 from siamese.errors import InputError
@@ -14,29 +15,60 @@ RETRIES = 3
 SECONDS = 10  # until an answer must have come
 
 
-def run(status: Mapping[str, str]) -> None:
-    """Says what `status` says; does nothing else where no address is set.
+@dataclass(frozen=True)
+class Ending:
+    """How a run of the pipeline ended.
 
-    Args:
-        status: `pipeline`, `state` (SUCCEEDED, FAILED or CANCELLED) and `error`, which may be empty.
+    Attributes:
+        run: its name.
+        run_id: its ID.
+        state: SUCCEEDED, FAILED, CANCELLED, or ENDED if the orchestrator does not say which.
+        error: why; may be empty, and is on Kubeflow.
+    """
+
+    run: str
+    run_id: str
+    state: str
+    error: str
+
+
+def state_of(told: str) -> str:
+    """Translate the state that the orchestrator gives the exit task: Kubeflow takes it from ML Metadata.
+
+    There the steps together are COMPLETE only if each has ended well and a step's pod was the last to end. They are
+    still RUNNING if a condition is not met, a pod was lost or somebody ended the run; before KFP 2.17, also if the
+    condition is met.
+    """
+    return {"COMPLETE": "SUCCEEDED", "CANCELED": "CANCELLED", "RUNNING": "ENDED"}.get(told, told)
+
+
+def run(ending: Ending) -> None:
+    """Say how a run ended, in the log and to the address if one is set.
 
     Raises:
         InputError: the address takes no message.
     """
-    text = to_text(status)
+    text = to_text(ending)
     say(text)
     address = os.environ.get(ADDRESS)
     if not address:
         say(f"notify: {ADDRESS} is not set: nobody was told")
         return
-    _post(address, {"text": text, **status})
+    _post(address, {"text": text, **asdict(ending)})
     say(f"notify: told {urlsplit(address).hostname}")
 
 
-def to_text(status: Mapping[str, str]) -> str:
-    """The message, a line."""
-    error = " ".join(status["error"].split())
-    return f"pipeline {status['pipeline']} {status['state'].lower()}" + (f": {error}" if error else "")
+def to_text(ending: Ending) -> str:
+    """Return the message, a line.
+
+    A step that failed may have succeeded when it was started again, which Kubeflow does not record up to 2.16.
+    """
+    error = " ".join(ending.error.split())
+    if ending.state == "ENDED":
+        return f"run {ending.run} ended; Kubeflow did not record how: see the run's page"
+    if ending.state == "FAILED" and not error:
+        return f"run {ending.run} ended; a step failed: see the run's page"
+    return f"run {ending.run} {ending.state.lower()}" + (f": {error}" if error else "")
 
 
 def _post(address: str, content: Mapping[str, str]) -> None:

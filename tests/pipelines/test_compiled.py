@@ -152,9 +152,15 @@ def test_notify_runs_whatever_became_of_the_rest(plain: tuple) -> None:
     assert outside["notify"]["dependentTasks"] == ["exit-handler-1"]
 
 
-def test_every_step_has_a_name_for_people(plain: tuple) -> None:
+def test_the_user_interface_shows_each_step_by_its_own_name(plain: tuple) -> None:
     names = {name: task["taskInfo"]["name"] for name, task in steps(plain[0]).items()}
-    assert names["data-version"] == "which data" and all(names.values())
+    assert names == {name: name.replace("-", "_") for name in PURE | READ_WHAT_CHANGES}
+
+
+def test_notify_is_given_the_names_by_which_people_know_the_run(plain: tuple) -> None:
+    inputs = plain[0]["root"]["dag"]["tasks"]["notify"]["inputs"]["parameters"]
+    given = {name: one["runtimeValue"]["constant"] for name, one in inputs.items() if name != "status"}
+    assert given == {"run": "{{$.pipeline_job_name}}", "run_id": "{{$.pipeline_job_uuid}}"}
 
 
 def test_the_parameters_are_those_of_params_yaml_with_its_defaults(plain: tuple) -> None:

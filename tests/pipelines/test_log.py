@@ -23,10 +23,10 @@ PRINTED = """\
     12:00:04.000 - INFO - Task \x1b[96m'train'\x1b[0m finished with status \x1b[92mSUCCESS\x1b[0m
 12:00:04.000 - INFO - Task \x1b[96m'train'\x1b[0m outputs:
     Output: True
-12:00:05.000 - INFO - Executing task \x1b[96m'notify'\x1b[0m
-12:00:06.000 - INFO - Task \x1b[96m'notify'\x1b[0m finished with status \x1b[91mFAILURE\x1b[0m
+12:00:05.000 - INFO - Executing task \x1b[96m'data-version'\x1b[0m
+12:00:06.000 - INFO - Task \x1b[96m'data-version'\x1b[0m finished with status \x1b[91mFAILURE\x1b[0m
 """
-SHOWN = "train: epoch 1/1  loss 0.5\ntrain: model: written\ntrain: success\nnotify: failure\n"
+SHOWN = "train: epoch 1/1  loss 0.5\ntrain: model: written\ntrain: success\ndata_version: failure\n"
 
 
 def test_steps_words_and_endings_are_shown_and_everything_is_kept() -> None:

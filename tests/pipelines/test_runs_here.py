@@ -38,7 +38,7 @@ LENIENT = {
     "promote.bootstrap": 200,
 }
 SMALLER = SMALL | {"train.epochs": 1, "data.path": "data/faces"} | LENIENT
-STEPS = {"data-version", "fetch-data", "catalog", "pairs", "preprocess", "train", "evaluate", "register", "promote"}
+STEPS = {"data_version", "fetch_data", "catalog", "pairs", "preprocess", "train", "evaluate", "register", "promote"}
 
 
 @dataclass
@@ -142,7 +142,7 @@ def test_the_same_again_takes_all_from_the_cache_and_registers_nothing_new(proje
     project.repository.run("git", "commit", "-q", "-a", "-m", "words")
     project.run()
     assert project.exit_code == 0, project.said
-    assert project.ran == {"data-version", "register", "promote"}
+    assert project.ran == {"data_version", "register", "promote"}
     assert (project.versions(), project.champion()) == (["1"], "1")
     assert project.heard()["state"] == "SUCCEEDED"
 
@@ -150,7 +150,7 @@ def test_the_same_again_takes_all_from_the_cache_and_registers_nothing_new(proje
 def test_a_model_that_is_not_good_enough_is_not_registered(project: Project) -> None:
     project.run(train__seed=1, promote__min_precision=1.0, promote__max_eer=0.0)
     assert project.exit_code == 0, project.said
-    assert project.ran == {"data-version", "train", "evaluate"}
+    assert project.ran == {"data_version", "train", "evaluate"}
     assert "not good enough: eer" in project.said
     assert (project.versions(), project.champion()) == (["1"], "1")
     assert project.heard()["state"] == "SUCCEEDED"
@@ -160,7 +160,7 @@ def test_a_model_that_does_not_beat_the_champion_is_registered_and_refused(proje
     """No p-value is below nought: the gate wants what no model can show."""
     project.run(train__seed=1, promote__max_p_value=0.0)
     assert project.exit_code == 0, project.said
-    assert project.ran == {"data-version", "evaluate", "register", "promote"}
+    assert project.ran == {"data_version", "evaluate", "register", "promote"}
     assert (project.versions(), project.champion()) == (["1", "2"], "1")
     refused = project.client.get_model_version("siamese", "2").tags["siamese.refused.why"]
     assert "above promote.max_p_value 0" in refused
@@ -171,7 +171,7 @@ def test_a_step_that_fails_fails_the_run_and_notify_says_so(project: Project) ->
     """`docs` is a folder of the repository, and holds no image."""
     project.run(data__path="docs")
     assert project.exit_code == 2, project.said
-    assert project.ran == {"data-version", "fetch-data", "catalog"}
+    assert project.ran == {"data_version", "fetch_data", "catalog"}
     assert project.said.strip().splitlines()[-1].startswith("siamese: Pipeline")
     assert (project.versions(), project.champion()) == (["1", "2"], "1")
     assert project.heard()["state"] == "FAILED"
