@@ -43,6 +43,7 @@ SMALL = {
     "train.epochs": 2,
     "train.batch": 8,
     "train.precision": "float32",
+    "train.checkpoint_minutes": 0,  # or on a busy machine there would be checkpoints that tests don't expect
     "evaluate.bootstrap": 100,
     "evaluate.one_shot_trials": 20,
     "tracking.checkpoints": "none",  # half a gigabyte each

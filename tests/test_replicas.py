@@ -129,10 +129,12 @@ class Pair:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).symlink_to(workspace / name)
 
-    def train(self, send: signal.Signals | None = None, at_step: int = 0) -> tuple[list[int], list[str]]:
+    def train(
+        self, send: signal.Signals | None = None, at_step: int = 0, options: Sequence[str] = ()
+    ) -> tuple[list[int], list[str]]:
         """Both from start to end: exit codes, and what they said. The worker may be sent a signal at a step."""
         sent = [("0", "0"), (str(int(send or 0)), str(at_step))]
-        return ends(two_workers(lambda index: [*TRAIN, *sent[index], *OPTIONS], self.folders.__getitem__))
+        return ends(two_workers(lambda index: [*TRAIN, *sent[index], *OPTIONS, *options], self.folders.__getitem__))
 
     def checkpoints(self) -> list[str]:
         return sorted(place.name for place in self.folders[0].glob(".siamese/checkpoints/*/epoch-*"))
@@ -152,7 +154,8 @@ class Pair:
 
 @pytest.mark.slow
 def test_two_workers_of_which_one_is_killed_end_as_one_process_left_alone(workspace: Path, tmp_path) -> None:
-    """Worker 1 is killed in the second epoch; the chief ends with one line; both are started again."""
+    """Worker 1 is killed in the second epoch; the chief ends with one line; both are started again, and now save after
+    each step."""
     pair = Pair(workspace, tmp_path)
     codes, told = pair.train(signal.SIGKILL, at_step=STEPS_AN_EPOCH + 2)
     assert codes == [2, -signal.SIGKILL], told
@@ -160,7 +163,7 @@ def test_two_workers_of_which_one_is_killed_end_as_one_process_left_alone(worksp
     assert not (pair.folders[0] / "artifacts/model").exists()
     assert pair.checkpoints() == ["epoch-0001-step-000000"]
 
-    codes, told = pair.train()
+    codes, told = pair.train(options=["-S", "train.checkpoint_minutes=1e-9"])
     assert codes == [0, 0], told
     assert all("continuing after epoch 1, step 0\n" in one for one in told)
     assert "train: wrote artifacts/model\n" in told[0] and "train: nothing to write here\n" in told[1]
@@ -182,8 +185,9 @@ def test_a_sigterm_to_one_worker_stops_both_with_a_checkpoint(workspace: Path, t
     pair.assert_ended_as(workspace)
 
 
-def test_workers_that_differ_in_parameters_are_refused(workspace: Path) -> None:
-    workers = two_workers(lambda index: [*TRAIN, "0", "0", *OPTIONS, "-S", f"train.seed={index}"], lambda _: workspace)
+@pytest.mark.parametrize("parameter", ["train.seed", "train.checkpoint_minutes"])
+def test_workers_that_differ_in_parameters_are_refused(workspace: Path, parameter: str) -> None:
+    workers = two_workers(lambda index: [*TRAIN, "0", "0", *OPTIONS, "-S", f"{parameter}={index}"], lambda _: workspace)
     codes, told = ends(workers)
     assert codes == [2, 2]
     assert all("the workers differ in inputs, parameters or precision" in one for one in told)

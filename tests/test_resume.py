@@ -101,6 +101,14 @@ def test_resuming_another_run_is_refused(folder: Path, capsys, named: str, chang
     assert not (folder / "model").exists()
 
 
+def test_a_run_stays_the_same_whenever_its_checkpoints_are_written(folder: Path, capsys) -> None:
+    with working_folder(folder):
+        assert (
+            cli.run(train("notes.txt/model", "-S", "train.checkpoint_every=3", "-S", "train.checkpoint_minutes=7")) == 2
+        )
+    assert BEGUN in said(capsys)
+
+
 def test_resuming_what_is_no_checkpoint_is_refused(folder: Path, capsys) -> None:
     with working_folder(folder):
         assert cli.run(train("model", "--resume", "data")) == 2

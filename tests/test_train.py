@@ -33,7 +33,7 @@ def data(workspace: Path) -> Data:
 
 
 def train_params(*settings: str) -> params.TrainParams:
-    small = ["train.batch=8", "train.precision=float32", "train.epochs=2"]
+    small = ["train.batch=8", "train.precision=float32", "train.epochs=2", "train.checkpoint_minutes=0"]
     return params.load(params.packaged_file(), [*small, *settings]).train
 
 
@@ -127,6 +127,25 @@ def test_checkpoints_are_written_every_so_many_epochs_and_at_the_end(
     monkeypatch.setattr(train, "train_epoch", lambda run, data, check: setattr(run.state, "step", 1) or 1)
     train.train(run, data, Checkpoints(tmp_path, RUN), tmp_path / "history.csv")
     assert saved == [(2, 0), (4, 0), (5, 0)]
+
+
+def test_checkpoints_are_written_within_an_epoch_when_the_minutes_have_passed(
+    workspace: Path, data: Data, monkeypatch, tmp_path
+) -> None:
+    """Of one epoch of 4 steps. Nothing is written twice: the validation that follows changes no weight."""
+    run = training(workspace, data, train_params())
+    saved = []
+    monkeypatch.setattr(Checkpoints, "save", lambda self, state, last, best: saved.append((state.epoch, state.step)))
+
+    def saved_with(minutes: float) -> list[tuple[int, int]]:
+        run.params, run.state = train_params("train.epochs=1", f"train.checkpoint_minutes={minutes}"), State()
+        saved.clear()
+        train.train(run, data, Checkpoints(tmp_path, RUN), tmp_path / "history.csv")
+        return [*saved]
+
+    assert saved_with(0) == [(1, 0)]
+    assert saved_with(1e9) == [(1, 0)]
+    assert saved_with(1e-9) == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 0)]
 
 
 def test_a_signal_during_validation_is_heard(workspace: Path, data: Data) -> None:

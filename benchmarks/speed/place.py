@@ -10,7 +10,12 @@ import numpy as np
 from PIL import Image
 
 SIAMESE = str(Path(sys.executable).with_name("siamese"))
-SETTINGS = ("train.epochs=1", "train.checkpoint_every=1000", "tracking.checkpoints=none")
+SETTINGS = (
+    "train.epochs=1",
+    "train.checkpoint_every=1000",
+    "train.checkpoint_minutes=0",
+    "tracking.checkpoints=none",
+)
 
 
 def siamese(folder: Path, *arguments: str, settings: tuple[str, ...] = ()) -> None:

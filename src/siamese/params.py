@@ -122,6 +122,7 @@ class TrainParams(Section):
     average: float = Field(ge=0, lt=1)
     keep: Literal["best", "last"]
     checkpoint_every: int = Field(ge=1)
+    checkpoint_minutes: float = Field(ge=0)
     augmentation: AugmentationParams
 
     @model_validator(mode="after")

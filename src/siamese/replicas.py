@@ -136,7 +136,11 @@ class Replicas:
 
     def any(self, here: bool) -> bool:
         """Whether something holds on any worker. Workers wait for each other."""
-        return bool(self.sum(np.array([here], np.int32))[0])
+        return self.any_of(here)[0]
+
+    def any_of(self, *here: bool) -> list[bool]:
+        """Return of each whether it holds on any worker. Workers wait for each other."""
+        return [number > 0 for number in self.sum(np.array(here, np.int32)).tolist()]
 
     def wait(self) -> None:
         """Returns when every worker has called it."""

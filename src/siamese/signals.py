@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
@@ -35,7 +35,7 @@ def handled(handler: Any, *numbers: int) -> Iterator[dict[int, Any]]:
 
 
 class Interrupt:
-    """While open, SIGTERM and SIGINT are only remembered; `check` acts on them at a moment that suits."""
+    """While open, SIGTERM and SIGINT are only remembered, as `number`; None: none came."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -48,20 +48,6 @@ class Interrupt:
 
     def __exit__(self, *_: object) -> None:
         self._handled.__exit__(None, None, None)
-
-    def check(self, save: Callable[[], None], anywhere: Callable[[bool], bool]) -> None:
-        """Saves and raises if a signal came, here or to a process that works together with this one.
-
-        Args:
-            save: keeps what was reached.
-            anywhere: whether what holds here, or not, holds in any of these processes.
-
-        Raises:
-            Interrupted: a signal came; `save` has returned.
-        """
-        if anywhere(self.number is not None):
-            save()
-            raise Interrupted(self.number or signal.SIGTERM)
 
     def _remember(self, number: int, _: FrameType | None) -> None:
         self.number = number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -22,7 +23,7 @@ from siamese.params import ModelParams, TrainParams
 from siamese.progress import say, track
 from siamese.remote import Place
 from siamese.replicas import start
-from siamese.signals import Interrupt
+from siamese.signals import Interrupt, Interrupted
 from siamese.tables import read_table
 from siamese.trained_on import TrainedOn
 from siamese.training import Training
@@ -30,6 +31,7 @@ from siamese.training_data import Data, images_for, read_data
 
 FITTED_TO = 64  # images at most: enough for a mean distance, and a large step's would need gigabytes at once
 MODEL_FILES = ("siamese.keras", "servable", trained_on.FILE)
+WHEN_SAVED = {"checkpoint_every", "checkpoint_minutes"}  # parameters that weights don't depend on
 
 
 class Listener(Protocol):
@@ -105,12 +107,13 @@ def run(
                 **({"initial weights": content_digest(first_weights)} if first_weights else {}),
             },
             {
-                "train": params.model_dump() | {"precision": precision},
+                "train": params.model_dump(exclude=WHEN_SAVED) | {"precision": precision},
                 "model": model.model_dump(exclude={"initial_weights"}),
                 "siamese": __version__,
             },
         )
-        if replicas.any(replicas.told_by_chief(origin.key) != origin.key):
+        same = [origin.key, params.model_dump(include=WHEN_SAVED)]  # workers save together
+        if replicas.any(replicas.told_by_chief(same) != same):
             raise InputError("the workers differ in inputs, parameters or precision: give all of them the chief's")
         checkpoints = Checkpoints(checkpoint_folder, origin)
         if resume and replicas.chief:
@@ -159,10 +162,16 @@ def train(
     params, state = training.params, training.state
     if listener:
         listener.begun(checkpoints.origin, state.history)
+    saving = Saving(training, checkpoints)
     with Interrupt() as interrupt:
 
         def check() -> None:
-            interrupt.check(lambda: _save(training, checkpoints), training.replicas.any)
+            # One exchange between the workers for both questions, as it comes with every step.
+            stop, due = training.replicas.any_of(interrupt.number is not None, saving.is_due())
+            if stop or due:
+                saving.save()
+            if stop:
+                raise Interrupted(interrupt.number or signal.SIGTERM)
 
         while not _done(state, params):
             began = time.monotonic()
@@ -173,7 +182,39 @@ def train(
             if listener:
                 listener.epoch(state.history[-1])
             if state.epoch % params.checkpoint_every == 0 or _done(state, params):
-                _save(training, checkpoints)
+                saving.save()
+
+
+class Saving:
+    """Writes the checkpoints of a training. The chief's clock decides when one is due, for all workers."""
+
+    def __init__(self, training: Training, checkpoints: Checkpoints) -> None:
+        self._training, self._checkpoints = training, checkpoints
+        self._note()
+
+    def is_due(self) -> bool:
+        """Return whether this is the chief and `train.checkpoint_minutes` of work aren't saved yet."""
+        minutes = self._training.params.checkpoint_minutes
+        if not minutes or not self._training.replicas.chief or self._position() == self._saved:
+            return False
+        return time.monotonic() - self._ended >= 60 * minutes
+
+    def save(self) -> None:
+        """Write a checkpoint; return when every worker has called this."""
+        training, state = self._training, self._training.state
+        if training.replicas.chief:
+            last_is_best = state.best_epoch == state.epoch and state.step == 0
+            best = None if last_is_best else training.best_weights
+            self._checkpoints.save(state, training.variables(), best)
+        training.replicas.wait()
+        self._note()
+
+    def _note(self) -> None:
+        # From the end of the writing: however long that takes, training goes on for as long as it should.
+        self._saved, self._ended = self._position(), time.monotonic()
+
+    def _position(self) -> tuple[int, int]:
+        return self._training.state.epoch, self._training.state.step
 
 
 def fit_head(training: Training, pixels: np.ndarray) -> None:
@@ -332,14 +373,6 @@ def _measured(training: Training, data: Data, check: Callable[[], None]) -> dict
     if found is None or not np.isfinite(found).all():
         return None
     return validation_metrics(data.validation_pairs[2], found)
-
-
-def _save(training: Training, checkpoints: Checkpoints) -> None:
-    state = training.state
-    if training.replicas.chief:
-        last_is_best = state.best_epoch == state.epoch and state.step == 0
-        checkpoints.save(state, training.variables(), None if last_is_best else training.best_weights)
-    training.replicas.wait()
 
 
 def _restore(training: Training, checkpoints: Checkpoints) -> bool:

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +25,7 @@ from conftest import ROOT, working_folder
 from kfp import dsl
 from mlflow import MlflowClient
 from mlflow_servers import mlflow_server
+from signalled import AT_A_STEP
 from test_train import weights_of
 
 import components.catalog
@@ -38,6 +43,7 @@ from siamese.stored import StoredImages
 from siamese.tracking.server import connect
 
 DATA = {"repository": "https://git.example.com/r.git", "revision": "a" * 40, "path": "data/sample", "hash": "b.dir"}
+BEFORE = ("model", "tracking", "catalog", "pairs", "preprocess")  # sections that `train` is given besides its own
 pytestmark = pytest.mark.slow
 NAMES = sorted(file.stem for file in (ROOT / "components").glob("[a-z]*.py") if file.stem != "image")
 
@@ -177,6 +183,82 @@ def test_working_files_lie_where_they_outlive_the_container(made: Made) -> None:
     kept = made.folder / "outliving/.siamese"
     assert (kept / "tracking").is_dir() and list(kept.glob("checkpoints/*.lock"))
     assert not (made.folder / ".siamese").exists()
+
+
+TRAIN = """
+import json, sys
+from kfp import dsl
+from components.train import train
+told = json.loads(sys.argv[1])
+kinds = {"model": dsl.Model}
+artifacts = {name: kinds.get(name, dsl.Artifact)(name=name, uri=uri) for name, uri in told["uris"].items()}
+artifacts["catalog"].metadata = told["data"]
+train.python_func(**artifacts, **told["given"])
+"""
+
+
+def test_a_training_that_is_killed_goes_on_in_the_next_run(made: Made, workspace: Path, tmp_path: Path) -> None:
+    """By SIGKILL, in its second epoch; submitted again with the same address of checkpoints.
+
+    The next run has nothing else of the first: another pod, another root, inputs that were made again in another place,
+    and of a newer commit, which brings the same images.
+    """
+    place = tmp_path / "volume"
+    sections = {f"{name}_params": made.sections[name] for name in BEFORE}
+
+    def submit(name: str, inputs: dict[str, Path], minutes: float, *ended: int) -> tuple[int, str, Path]:
+        root = tmp_path / name
+        (root / "pod").mkdir(parents=True)
+        outputs = {one: root / one for one in ("model", "history", "run")}
+        told = {
+            "uris": {one: str(path) for one, path in (inputs | outputs).items()},
+            "data": DATA | {"revision": name},
+            "given": {
+                **sections,
+                "params": made.sections["train"] | {"checkpoint_minutes": minutes},
+                "tracking_uri": made.address,
+                "checkpoints": str(place),
+                "overrides": {},
+            },
+        }
+        command = [sys.executable, "-c", AT_A_STEP + TRAIN, *map(str, ended), json.dumps(told)]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            command, cwd=root / "pod", env=environment, stderr=subprocess.PIPE, text=True, check=False
+        )
+        return done.returncode, done.stderr, root
+
+    files = {"catalog": "catalog.parquet", "pairs": "pairs.parquet", "images": "images", "transform": "transform"}
+    by_commands = {name: workspace / "artifacts" / file for name, file in files.items()}
+    by_components = {name: made.path(name) for name in files}
+    recorded = set(runs_of(made.client))
+    last_step = 8  # of two epochs of 4 steps
+
+    code, said, root = submit("first", by_commands, 1e-9, signal.SIGKILL, last_step)
+    assert code == -signal.SIGKILL, said
+    assert not (root / "model").exists()
+    newest = max(place.glob(".siamese/checkpoints/*/epoch-*")).name
+    assert newest > "epoch-0001-step-000000"
+
+    code, said, root = submit("second", by_components, 0.0, 0, 0)
+    assert code == 0, said
+    _, epoch, _, step = newest.split("-")
+    assert f"continuing after epoch {int(epoch)}, step {int(step)}\n" in said
+    for ours, theirs in zip(weights_of(root / "model"), weights_of(workspace / "artifacts/model"), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert not list(place.glob(".siamese/checkpoints/*/epoch-*"))
+
+    (run_id,) = set(runs_of(made.client)) - recorded
+    run = made.client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert [one.step for one in made.client.get_metric_history(run_id, "loss")] == [1, 2]
+    assert run.data.tags["siamese.data.revision"] == "first"
+    assert run.data.tags["siamese.continued.data.revision"] == "second"
+
+
+def runs_of(client: MlflowClient) -> list[str]:
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    return [run.info.run_id for run in client.search_runs(experiments)]
 
 
 def test_a_model_that_breaks_an_absolute_limit_is_not_good_enough(made: Made, tmp_path: Path) -> None:
