@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,6 +106,39 @@ def test_what_is_being_written_is_not_sent_and_state_comes_last(bucket: str, tmp
     assert sent[-1] == f"{CHECKPOINT}/state.json"
     copy.send()
     assert len(sent) == 3  # nothing is sent twice
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_sent_arrives_whole(bucket: str, tmp_path: Path) -> None:
+    """On a slow line. A later one, which is complete by then, is sent next, and the first is removed."""
+    folder = tmp_path / ".siamese/checkpoints/key"
+    arrived: list[set[str]] = []
+
+    class Slow(Copy):
+        def _store(self):
+            store, root = super()._store()
+            put = store.put_file
+
+            def put_file(file: str, name: str) -> None:
+                shutil.rmtree(folder / "epoch-0001-step-000000", ignore_errors=True)
+                write(folder, "epoch-0002-step-000000/state.json", "2")
+                put(file, name)
+
+            store.put_file = put_file
+            return store, root
+
+    copy = Slow(tmp_path, f"{bucket}/slow")
+    for name in ("last.npz", "state.json"):
+        write(folder, f"epoch-0001-step-000000/{name}", "1")
+    for _ in range(2):
+        copy.send()
+        arrived.append(
+            {key.removeprefix("slow/.siamese/checkpoints/key/") for key in keys() if key.startswith("slow/")}
+        )
+    assert arrived == [
+        {"epoch-0001-step-000000/last.npz", "epoch-0001-step-000000/state.json"},
+        {"epoch-0002-step-000000/state.json"},
+    ]
+    assert {path.name for path in tmp_path.iterdir()} == {".siamese"}
 
 
 def test_a_store_cannot_lead_out_of_the_working_folder(bucket: str, tmp_path: Path) -> None:

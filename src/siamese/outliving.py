@@ -20,7 +20,7 @@ from siamese import remote
 from siamese.errors import in_one_line, reason_of
 from siamese.places import CHECKPOINTS, TRACKING
 from siamese.progress import say
-from siamese.tracking.journal import CHECKPOINT
+from siamese.tracking.journal import CHECKPOINT, link
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -77,16 +77,24 @@ class Copy:
                 self._there[relative] = _state(target)
 
     def send(self) -> None:
-        """Makes the copy what the folder is: new files, `state.json` of a checkpoint last; then removes others."""
+        """Makes the copy what the folder is: new files, `state.json` of a checkpoint last; then removes others.
+
+        What is new is linked first: on a slow line a checkpoint that is being sent is replaced here before all of it
+        is there.
+        """
         here = {file.relative_to(self._folder).as_posix(): file for file in self._files()}
         store, root = self._store()
-        for relative, file in sorted(here.items(), key=lambda one: one[1].name == "state.json"):
-            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-                state = _state(file)
-                if self._there.get(relative) != state:
-                    store.makedirs(f"{root}/{relative}".rpartition("/")[0], exist_ok=True)
-                    store.put_file(str(file), f"{root}/{relative}")
-                    self._there[relative] = state
+        with TemporaryDirectory(prefix=".sending-", dir=self._folder) as linked:
+            new: dict[str, tuple[Path, tuple[int, int]]] = {}
+            for relative, file in here.items():
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                    state = _state(file)
+                    if self._there.get(relative) != state:
+                        new[relative] = Path(link(str(file), f"{linked}/{len(new)}")), state
+            for relative, (file, state) in sorted(new.items(), key=lambda one: one[0].endswith("state.json")):
+                store.makedirs(f"{root}/{relative}".rpartition("/")[0], exist_ok=True)
+                store.put_file(str(file), f"{root}/{relative}")
+                self._there[relative] = state
         for relative in [name for name in self._there if name not in here]:
             with contextlib.suppress(FileNotFoundError):
                 store.rm_file(f"{root}/{relative}")
