@@ -27,6 +27,7 @@ from siamese.tracking.server import connect
 HERE = Path(__file__).parent
 INPUTS = [f"artifacts/{name}" for name in ("catalog.parquet", "pairs.parquet", "images", "transform")]
 LAST = {"start": 4400, "step": 8, "validation": 2, "history": 8, "checkpoint": 18, "model": 14, "prune": 8}
+AFTER_EACH_STEP = ["-S", "train.checkpoint_minutes=1e-9"]
 LONGEST_DELAY = 0.5  # seconds from the moment announced to the kill: a checkpoint of 470 MB takes about as long
 
 
@@ -164,16 +165,16 @@ def test_training_killed_three_times_ends_as_left_alone(workspace: Path, tmp_pat
     """In the second epoch, in the writing of a checkpoint and of the model. The workspace's own run, which wrote no
     checkpoint before its end, is the one left alone."""
     folder = with_inputs_of(workspace, tmp_path)
-    ends(folder, ["-S", "train.checkpoint_every=1"], kills(seed=3333), wanted=3)
+    ends(folder, AFTER_EACH_STEP, kills(seed=3333), wanted=3)
     assert_equal_results(workspace, folder)
     assert_one_run(folder)
 
 
 @pytest.mark.long
 def test_training_killed_twenty_times_ends_as_left_alone(workspace: Path, tmp_path: Path) -> None:
-    settings = ["-S", "train.checkpoint_every=1", "-S", "train.epochs=4"]
+    settings = [*AFTER_EACH_STEP, "-S", "train.epochs=4"]
     left_alone, killed = (with_inputs_of(workspace, tmp_path / name) for name in ("left_alone", "killed"))
-    ends(left_alone, settings, iter(()), wanted=0)
+    ends(left_alone, ["-S", "train.epochs=4"], iter(()), wanted=0)
     with working_folder(left_alone):
         assert cli.run(["evaluate"]) == 0
     ends(killed, settings, kills(seed=0), wanted=20)
