@@ -111,6 +111,10 @@ test-slow: .venv/for-developers ## Run what takes minutes: whole retrainings; wi
 test-long: .venv/for-developers ## Run the long forms of tests, which take an hour: many kills, many seeds
 	pytest -m long
 
+test-cluster: .venv/for-developers ## Check a Kubeflow installation with this pipeline: KFP_HOST=ADDRESS [KUBECONFIG=FILE] (docs/conformance.md)
+	@test -n $(call quoted,$(KFP_HOST)) || { echo "make: say which installation, as in: make test-cluster KFP_HOST=http://localhost:8080" >&2; exit 2; }
+	KFP_HOST=$(call quoted,$(KFP_HOST)) $(if $(KUBECONFIG),KUBECONFIG=$(call quoted,$(KUBECONFIG))) pytest tests/cluster -m cluster --tb short
+
 recipe: setup ## Fetch published data, train, measure: name=omniglot [FROM=ARCHIVE_OR_FOLDER] [SEEDS="0 1 2"] (recipes/README.md)
 	@test -n $(call quoted,$(name)) || { echo "make: say which recipe, as in: make recipe name=omniglot" >&2; exit 2; }
 	python -m recipes $(call quoted,$(name)) $(SOURCES) $(if $(SEEDS),--seeds $(SEEDS))
@@ -185,4 +189,4 @@ build/torch/bin/python: .venv/for-developers
 	$(call quoted,$(PYTHON)) -m venv build/torch
 	$(PIP_CERTIFICATES) $@ -m pip install --quiet --disable-pip-version-check torch==2.13.0 numpy
 
-.PHONY: help repository setup repro recipe retrain publish images images-gpu sbom test test-long bench bench-long bench-scale coverage lint format lock clean
+.PHONY: help repository setup repro recipe retrain publish images images-gpu sbom test test-cluster test-long bench bench-long bench-scale coverage lint format lock clean

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import kfp_server_api
@@ -144,7 +144,7 @@ class KfpServer:
         for method, path, work in ROUTES:
             found = re.fullmatch(path, asked.path.removeprefix(PREFIX))
             if found and method == asked.method:
-                return work(self, asked, *map(unquote, found.groups()))
+                return getattr(self, work.__name__)(asked, *map(unquote, found.groups()))
         raise Refused(NOT_FOUND, "Not Found")
 
     # Experiments
@@ -354,6 +354,7 @@ class KfpServer:
         return checked_spec(whole.get("pipeline_spec", whole), whole.get("platform_spec", {}))
 
 
+Server = TypeVar("Server", bound=KfpServer)
 ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     (method, f"/apis/v2beta1/{path}", work)
     for method, path, work in (
@@ -537,14 +538,15 @@ def now() -> str:
 
 
 @contextmanager
-def kfp_server(certificate: Path | None = None, **settings: Any) -> Iterator[KfpServer]:
+def kfp_server(certificate: Path | None = None, kind: type[Server] = KfpServer, **settings: Any) -> Iterator[Server]:
     """A server on the loopback interface until the block ends.
 
     Args:
         certificate: with its key in one file: the server speaks https.
+        kind: of server.
         settings: attributes of `KfpServer`.
     """
-    state = KfpServer(**settings)
+    state = kind(**settings)
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(state))
     if certificate:
         secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
