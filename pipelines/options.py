@@ -62,6 +62,13 @@ CaFile = Annotated[
 Experiment = Annotated[
     str, typer.Option(envvar="KFP_EXPERIMENT", help="Experiment in KFP that groups the runs; made if it isn't there.")
 ]
+Preflight = Annotated[
+    bool,
+    typer.Option(
+        "--preflight/--no-preflight",
+        help="Refuse what no node could take, and names of secrets and volumes that aren't there; needs KUBECONFIG.",
+    ),
+]
 ServiceAccount = Annotated[
     str | None,
     typer.Option(

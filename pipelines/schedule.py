@@ -14,6 +14,7 @@ from pipelines.options import (
     Experiment,
     Host,
     Namespace,
+    Preflight,
     ServiceAccount,
     TokenFile,
     Version,
@@ -55,6 +56,7 @@ def create(
     version: Version = None,
     service_account: ServiceAccount = None,
     caching: Caching = None,
+    preflight: Preflight = True,
     repository: Repository = None,
     revision: Revision = None,
     tracking_uri: TrackingUri = None,
@@ -69,6 +71,7 @@ def create(
 
     from pipelines.arguments import arguments
     from pipelines.kubeflow import connect, made_once
+    from pipelines.preflight import check
 
     trigger = trigger_of(cron, every)
     moving(revision)
@@ -76,6 +79,9 @@ def create(
     kubeflow = connect(host, namespace, token_file, ca_file)
     if kubeflow.recurring_run(name) is not None:
         raise InputError(f"schedule {name} is already there: name another, or `schedule delete {name}` first")
+    source = pipeline_of(kubeflow, version, cluster_file, caching)
+    if preflight:
+        check(kubeflow, source, service_account)
     wanted = kfp_api.V2beta1RecurringRun(
         display_name=name,
         experiment_id=kubeflow.experiment_made(experiment),
@@ -85,7 +91,7 @@ def create(
         no_catchup=not catchup,
         runtime_config=kfp_api.V2beta1RuntimeConfig(parameters=given),
         service_account=service_account,
-        **pipeline_of(kubeflow, version, cluster_file, caching),
+        **source,
     )
     made = made_once(
         lambda: kubeflow.recurring_runs.recurring_run_service_create_recurring_run(wanted),

@@ -20,6 +20,7 @@ from pipelines.options import (
     Experiment,
     Host,
     Namespace,
+    Preflight,
     ServiceAccount,
     TokenFile,
     Version,
@@ -51,6 +52,7 @@ def submit(
     version: Version = None,
     service_account: ServiceAccount = None,
     caching: Caching = None,
+    preflight: Preflight = True,
     repository: Repository = None,
     revision: Revision = None,
     tracking_uri: TrackingUri = None,
@@ -72,7 +74,7 @@ def submit(
     given = arguments(params_file, settings, repository, revision, tracking_uri, checkpoints)
     kubeflow = connect(host, namespace, token_file, ca_file)
     source = pipeline_of(kubeflow, version, cluster_file, caching)
-    run = started(kubeflow, source, given, experiment, run_name, service_account)
+    run = started(kubeflow, source, given, experiment, run_name, service_account, preflight)
     url = kubeflow.url("runs", run.run_id)
     if not wait:
         run.state = state_of(run, kubeflow.workflow(run.run_id) if run.state == "FAILED" else {})
@@ -140,6 +142,7 @@ def started(
     experiment: str,
     run_name: str | None,
     service_account: str | None,
+    preflight: bool,
 ) -> Any:
     """The run, made if there is none of this name in the experiment.
 
@@ -147,20 +150,25 @@ def started(
     two runs.
 
     Raises:
-        InputError: a run of this name has other arguments; the server refused; nobody knows whether the run was made.
+        InputError: a run of this name has other arguments; the cluster could never run it; the server refused; nobody
+            knows whether the run was made.
     """
     import kfp_server_api as kfp_api
 
     from pipelines.kubeflow import made_once
+    from pipelines.preflight import check
 
-    experiment_id = kubeflow.experiment_made(experiment)
-    earlier = kubeflow.run(experiment_id, run_name) if run_name else None
+    experiment_id = kubeflow.experiment(experiment) if run_name else None
+    earlier = kubeflow.run(experiment_id, run_name) if experiment_id and run_name else None
     if earlier is not None:
         if earlier.runtime_config.parameters != given:
             url = kubeflow.url("runs", earlier.run_id)
             raise InputError(f"run {run_name} is already there with other arguments ({url}): name another --run-name")
         say(f"run {run_name} is already there: nothing new is submitted")
         return earlier
+    if preflight:
+        check(kubeflow, source, service_account)
+    experiment_id = experiment_id or kubeflow.experiment_made(experiment)
     name = run_name or f"{PIPELINE}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     say(f"submitting run {name}")  # before it is: whoever interrupts this knows what to look for
     run = kfp_api.V2beta1Run(

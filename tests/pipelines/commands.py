@@ -14,7 +14,11 @@ from unittest import mock
 
 ROOT = Path(__file__).parents[2]
 FOREIGN = ("KFP_", "KF_PIPELINES_", "KUBERNETES_", "VERTEX_", "GOOGLE_", "SIAMESE_", "MLFLOW_", "SSL_", "REQUESTS_")
-GIVEN = {"SIAMESE_REPOSITORY": "https://git.example.com/siamese.git", "COLUMNS": "200"}
+GIVEN = {
+    "SIAMESE_REPOSITORY": "https://git.example.com/siamese.git",
+    "KUBECONFIG": os.devnull,  # nobody's cluster
+    "COLUMNS": "200",
+}
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ NAMESPACE = "team-a"
 PREFIX = f"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{NAMESPACE}"
 CORE = re.compile(rf"/api/v1(?:/namespaces/{NAMESPACE})?/([a-z]+)(?:/([^/]+))?(/log)?")
 READ_ONLY = {
+    "configmaps": client.V1ConfigMap,
     "nodes": client.V1Node,
     "pods": client.V1Pod,
     "persistentvolumeclaims": client.V1PersistentVolumeClaim,
