@@ -20,7 +20,7 @@ BAD = ("Failed", "Error")
 ROUTINE = ("", "PodInitializing", "ContainerCreating")  # reasons for which every pod is pending
 PULLING = ("ErrImagePull", "ImagePullBackOff")  # follow each other again and again
 OF_CANCELLED = re.compile(r"exceeded its deadline|workflow deadline|workflow shutdown|Stopped with strategy")
-OF_LAUNCHER = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ \S+:\d+\] |.* argo=true\b")
+OF_LAUNCHER = re.compile(r"I\d{4} [\d:.]+ +\d+ \S+:\d+\] |F\d{4} .*: exit status \d+$|.* argo=true\b")
 TITLE = re.compile(r"(?P<name>.*?)(?:\((?P<iteration>\d+):[^()]*\))?(?:\((?P<attempt>\d+)\))?")
 
 
@@ -112,7 +112,7 @@ def component_name(task: str) -> str:
 
 
 def own_words(lines: list[str]) -> list[str]:
-    """Return a pod's lines without those of KFP's launcher and of Argo."""
+    """Return a pod's lines without the regular ones of KFP's launcher and of Argo."""
     return [line for line in lines if line.strip() and not OF_LAUNCHER.match(line)]
 
 

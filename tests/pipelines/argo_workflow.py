@@ -37,6 +37,7 @@ class Plan:
         failing_first: steps that fail so often before they succeed, with exit code 1.
         losing: steps that lose their pod so often before they succeed.
         pending: steps whose pod waits for a while, and why.
+        broken: tasks whose driver fails, and Argo's message; `root` is the whole pipeline.
         unmet: conditions that are not met.
         endless: the step that does not end.
     """
@@ -47,6 +48,7 @@ class Plan:
     failing_first: dict[str, int] = field(default_factory=dict)
     losing: dict[str, int] = field(default_factory=dict)
     pending: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
     unmet: tuple[str, ...] = ()
     endless: str = ""
 
@@ -110,7 +112,10 @@ class ArgoWorkflow:
 
         def entry(name: str) -> Iterator[Any]:
             def tasks(at: str) -> Iterator[Any]:
-                yield from self._driver(at, "root", "system-dag-driver")
+                prepared = yield from self._driver(at, "root", "system-dag-driver")
+                if prepared[0] in BAD:
+                    self._omit(f"{at}.root", "root", at)
+                    return prepared
                 return (yield from self._tried(f"{at}.root", "root", at, 0, lambda n: self._dag(n, "root", at, root)))
 
             return (yield from self._group(name, "entrypoint", "", tasks))
@@ -135,8 +140,7 @@ class ArgoWorkflow:
                         yield from self._exit(at, task, hooks[task], tasks[hooks[task]])
                 else:
                     for omitted in (f"{task}-driver", task):
-                        of = self._template(task, tasks[task], omitted)
-                        self._add(f"{at}.{omitted}", "Skipped", of, at, "Omitted", OMITTED)
+                        self._omit(f"{at}.{omitted}", self._template(task, tasks[task], omitted), at)
                     phases[task] = ("Omitted", "")
             return next((end for end in phases.values() if end[0] in BAD), ("Succeeded", ""))
 
@@ -148,20 +152,34 @@ class ArgoWorkflow:
         if "parameterIterator" in task and not item:
             return (yield from self._loop(at, name, task, dag))
         if "dag" in spec:
-            met = name not in self.plan.unmet
-            yield from self._driver(at, name, "system-dag-driver")
-            self._record(dag, item or name, "RUNNING" if met else "CANCELED")
-            if not met:
-                message = "when 'false != false' evaluated false"
-                self._add(f"{at}.{name}", "Skipped", component, at, "Skipped", message)
-                return "Skipped", message
-            tasks, above = spec["dag"]["tasks"], (dag, item or name)
-            inside = lambda node: self._dag(node, component, at, tasks, above)  # noqa: E731
-            return (yield from self._tried(f"{at}.{name}", component, at, 0, inside))
+            return (yield from self._graph(at, name, component, (dag, item or name)))
         if spec["executorLabel"].startswith("exec-importer"):
             pod = lambda node: self._pod(node, "system-importer", at, name, dag, False)  # noqa: E731
             return (yield from self._tried(f"{at}.{name}", "system-importer", at, 0, pod))
-        yield from self._driver(at, name, "system-container-driver")
+        return (yield from self._container(at, name, task, dag))
+
+    def _graph(self, at: str, name: str, component: str, above: tuple[str, str]) -> Iterator[Any]:
+        """A task that is a DAG: a condition, an exit handler's body, an iteration."""
+        met = name not in self.plan.unmet
+        prepared = yield from self._driver(at, name, "system-dag-driver")
+        if prepared[0] in BAD:
+            self._omit(f"{at}.{name}", component, at)
+            return prepared
+        self._record(*above, "RUNNING" if met else "CANCELED")
+        if not met:
+            message = "when 'false != false' evaluated false"
+            self._add(f"{at}.{name}", "Skipped", component, at, "Skipped", message)
+            return "Skipped", message
+        tasks = self.pipeline["components"][component]["dag"]["tasks"]
+        inside = lambda node: self._dag(node, component, at, tasks, above)  # noqa: E731
+        return (yield from self._tried(f"{at}.{name}", component, at, 0, inside))
+
+    def _container(self, at: str, name: str, task: dict[str, Any], dag: str) -> Iterator[Any]:
+        """A task that is a step: its driver, and a DAG with the executor."""
+        prepared = yield from self._driver(at, name, "system-container-driver")
+        if prepared[0] in BAD:
+            self._omit(f"{at}.{name}", self._template(name, task, name), at)
+            return prepared
         if is_exit(task):
             self.final_status = self._final_status(dag, task["dependentTasks"][0])
         limit = task.get("retryPolicy", {}).get("maxRetryCount", 0)
@@ -244,9 +262,13 @@ class ArgoWorkflow:
     def _driver(self, at: str, name: str, template: str) -> Iterator[Any]:
         def pod(node: str) -> Iterator[Any]:
             yield from ()
-            return self._end(self._add(node, "Pod", template, at, "Running"), "Succeeded", "")
+            ended = ("Failed", self.plan.broken[name]) if name in self.plan.broken else ("Succeeded", "")
+            return self._end(self._add(node, "Pod", template, at, "Running"), *ended)
 
-        yield from self._tried(f"{at}.{name}-driver", template, at, 0, pod)
+        return (yield from self._tried(f"{at}.{name}-driver", template, at, 0, pod))
+
+    def _omit(self, node: str, template: str, boundary: str) -> None:
+        self._add(node, "Skipped", template, boundary, "Omitted", OMITTED)
 
     def _tried(
         self, node: str, template: str, boundary: str, limit: int, body: Callable[[str], Iterator[Any]]

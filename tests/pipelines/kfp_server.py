@@ -108,7 +108,7 @@ class KfpServer:
             (oauth2-proxy: to the login page, or that page at once), "app" (any page, as if all were well).
         namespaces: of a multi-user installation, those that the user may use; None: a single-user one.
         plan: what happens in runs.
-        logs: of steps (kfp's names); the pods of others have said nothing.
+        logs: of steps by kfp's names, and of drivers, as `train-driver`; other pods have said nothing.
         is_ui: whether this is KFP's user interface, which passes the API on, all but logs.
         faults: what goes wrong next.
         asked: all requests, as they came.
@@ -221,8 +221,8 @@ class KfpServer:
     def _log(self, number: str, pod: str) -> str:
         workflow = self.workflows[number]
         nodes = [node for node in workflow.nodes.values() if workflow.pod_name(node) == pod]
-        steps = [node["name"].split(".")[-2].partition("(")[0] for node in nodes]
-        return self.logs.get(steps[0], "") if steps else ""
+        tasks = [part.partition("(")[0] for node in nodes for part in reversed(node["name"].split("."))]
+        return next((self.logs[task] for task in tasks if task in self.logs), "")
 
     # Recurring runs
 

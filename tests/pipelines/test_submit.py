@@ -193,6 +193,31 @@ def test_a_failed_step_without_a_log_says_what_kubernetes_says(server: KfpServer
     assert changes(done)[changes(done).index(f"train: failed ({message})") + 1].startswith("  whole log: kubectl logs ")
 
 
+def test_a_step_that_kubeflow_can_not_prepare_is_a_failed_step(server: KfpServer) -> None:
+    """Its driver, a pod of Kubeflow's own, looks for its inputs and for the cache."""
+    server.plan.broken = {"train": "main: Error (exit code 1)"}
+    server.logs["train-driver"] = "F1130 20:00:00.000000       1 main.go:76] KFP driver: no such parameter\n"
+    done = submit(server, *FOLLOWED)
+    said = changes(done)[changes(done).index("preprocess: succeeded") + 1 :]
+    assert said[0] == "train: failed (main: Error (exit code 1))"
+    assert said[1].endswith("] KFP driver: no such parameter") and "-system-container-driver-" in said[2]
+    assert " failed (train): " in done.out
+
+
+def test_a_run_that_kubeflow_can_not_begin_names_the_pod_that_failed(server: KfpServer) -> None:
+    server.plan.broken = {"root": "main: Error (exit code 1)"}
+    done = submit(server, *FOLLOWED)
+    assert changes(done)[0] == "root-driver: failed (main: Error (exit code 1))"
+    assert (done.exit_code, len(changes(done))) == (5, 2)
+    assert " failed (root-driver): " in done.out
+
+
+def test_a_server_without_the_older_api_says_no_steps_and_the_run_is_followed(server: KfpServer) -> None:
+    server.faults = [Fault("GET", "/apis/v1beta1/.*", 404, times=1000)]
+    done = submit(server, *FOLLOWED)
+    assert (done.exit_code, changes(done)) == (0, [])
+
+
 @pytest.mark.parametrize(
     ("kfp", "often", "reason"),
     [("2.17", "losing", "pod deleted"), ("2.16", "failing_first", "main: Error (exit code 1)")],
@@ -242,7 +267,7 @@ def test_the_candidates_of_a_sweep_have_numbers(server: KfpServer, tmp_path: Pat
 def test_a_run_that_somebody_ends_was_cancelled(server: KfpServer) -> None:
     """KFP itself calls it failed in the end."""
     server.plan.endless = "train"
-    asking = command("submit", "--host", server.address, *FOLLOWED, "--json")
+    asking = command("submit", "--host", server.address, *FOLLOWED, "--json", "--timeout", f"{PATIENCE:.0f}s")
     with subprocess.Popen(
         asking,
         cwd=ROOT,
@@ -262,6 +287,21 @@ def test_a_run_that_somebody_ends_was_cancelled(server: KfpServer) -> None:
     assert (waiting.returncode, told["state"]) == (5, "CANCELED")
     assert "train: cancelled\n" in said
     assert next(iter(server.runs.values()))["state"] == "FAILED"
+
+
+def test_a_cancelled_run_that_is_found_again_is_cancelled_too(server: KfpServer) -> None:
+    assert submit(server, "--run-name", "weekly").exit_code == 0
+    (number,) = server.runs
+    server.answer(Asked("POST", f"{RUNS}/{number}:terminate", {}, b"", {}))
+    while server.runs[number]["state"] != "FAILED":
+        server.answer(Asked("GET", f"{RUNS}/{number}", {}, b"", {}))
+    assert json.loads(submit(server, "--run-name", "weekly", "--json").out)["state"] == "CANCELED"
+
+
+def test_data_in_an_object_store_is_a_step_too(server: KfpServer, tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text("data: uri\n")
+    said = changes(submit(server, *FOLLOWED, "--cluster", str(tmp_path / "cluster.yaml")))
+    assert said[:4] == ["importer: running", "importer: succeeded", "catalog: running", "catalog: succeeded"]
 
 
 def test_waiting_ends_at_the_time_given_and_the_run_goes_on(server: KfpServer) -> None:
