@@ -185,7 +185,7 @@ def test_a_sigterm_to_one_worker_stops_both_with_a_checkpoint(workspace: Path, t
     pair.assert_ended_as(workspace)
 
 
-@pytest.mark.parametrize("parameter", ["train.seed", "train.checkpoint_minutes"])
+@pytest.mark.parametrize("parameter", ["train.seed", pytest.param("train.checkpoint_minutes", marks=pytest.mark.slow)])
 def test_workers_that_differ_in_parameters_are_refused(workspace: Path, parameter: str) -> None:
     workers = two_workers(lambda index: [*TRAIN, "0", "0", *OPTIONS, "-S", f"{parameter}={index}"], lambda _: workspace)
     codes, told = ends(workers)
