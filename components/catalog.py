@@ -10,6 +10,10 @@ def catalog(
     data: dsl.Input[dsl.Dataset],
     params: dict,
     max_pixels: int,
+    repository: str,
+    revision: str,
+    path: str,
+    hash: str,
     catalog: dsl.Output[dsl.Dataset],
     rejected: dsl.Output[dsl.Dataset],
 ) -> None:
@@ -19,7 +23,11 @@ def catalog(
         data: the image folder, `<identity>/*` or `{anchor,positive,negative}/*`.
         params: section `catalog` of params.yaml.
         max_pixels: `data.max_pixels` of params.yaml.
-        catalog: `catalog.parquet`, one row an image; its metadata are the data's, and the number of images.
+        repository: git repository or object store that the data comes from.
+        revision: which version of the data it is.
+        path: of the image folder in the repository.
+        hash: what step `data_version` says of it; "": unknown.
+        catalog: `catalog.parquet`, one row an image; metadata: repository, revision, path, hash, number of images.
         rejected: `rejected.csv`, one row a file that was not taken, with the reason.
     """
     from pathlib import Path
@@ -27,6 +35,8 @@ def catalog(
     from siamese import catalog as step
     from siamese.params import CatalogParams, section
     from siamese.tables import count_rows
+    from siamese.tracking.server import shown
 
     step.run(Path(data.path), Path(catalog.path), Path(rejected.path), section(CatalogParams, params), max_pixels)
-    catalog.metadata.update(data.metadata, images=count_rows(Path(catalog.path)))
+    origin = {"repository": shown(repository), "revision": revision, "path": path, "hash": hash}
+    catalog.metadata.update(origin, images=count_rows(Path(catalog.path)))

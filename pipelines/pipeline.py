@@ -35,12 +35,13 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
         task.set_display_name(display_name).set_caching_options(cached)
         return apply(task, name, cluster)
 
-    def brought(repository: Any, revision: Any, data_path: Any) -> Any:
-        """The image folder, out of a git repository or an object store."""
+    def brought(repository: Any, revision: Any, data_path: Any) -> tuple[Any, dict[str, Any]]:
+        """The image folder, out of a git repository or an object store, and where it comes from."""
+        origin = {"repository": repository, "path": data_path}
         if cluster.data == "uri":
-            origin = {"repository": repository, "revision": revision, "path": data_path}
-            imported = dsl.importer(repository, dsl.Dataset, reimport=False, metadata=origin)
-            return imported.set_display_name("data").output
+            # As of 2.17.0, KFP looks for an importer's output under its display name, and takes its metadata literally.
+            imported = dsl.importer(repository, dsl.Dataset, reimport=False)
+            return imported.output, {**origin, "revision": revision, "hash": ""}
         version = step(
             "data_version",
             data_version(repository=repository, revision=revision, path=data_path),
@@ -55,7 +56,11 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
             "fetch_data",
             cached=True,
         )
-        return fetched.outputs["data"]
+        return fetched.outputs["data"], {
+            **origin,
+            "revision": version.outputs["commit"],
+            "hash": version.outputs["hash"],
+        }
 
     @dsl.pipeline(name=NAME, description="Image folders to a measured model, and a champion if the gate accepts it")
     def siamese(
@@ -78,9 +83,12 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
         named = {"run": dsl.PIPELINE_JOB_NAME_PLACEHOLDER, "run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
         end = step("notify", notify(**named), "notify", cached=False)
         with dsl.ExitHandler(end, name="pipeline"):
-            data = brought(repository, revision, data_path)
+            data, origin = brought(repository, revision, data_path)
             listed = step(
-                "catalog", catalog(data=data, params=catalog_params, max_pixels=max_pixels), "catalog", cached=True
+                "catalog",
+                catalog(data=data, params=catalog_params, max_pixels=max_pixels, **origin),
+                "catalog",
+                cached=True,
             )
             images_of = listed.outputs["catalog"]
             drawn = step("pairs", pairs(catalog=images_of, params=pairs_params), "pairs", cached=True)

@@ -84,7 +84,7 @@ def made(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     (folder / "outputs").mkdir()
     with mlflow_server(tmp_path_factory.mktemp("server")) as address, working_folder(folder):
         limit = values.data.max_pixels
-        call("catalog")(data, given["catalog"], limit, table("catalog"), table("rejected"))
+        call("catalog")(data, given["catalog"], limit, *DATA.values(), table("catalog"), table("rejected"))
         call("pairs")(artifacts["catalog"], given["pairs"], table("pairs"))
         stored = table("images"), tree("transform")
         call("preprocess")(data, artifacts["catalog"], given["preprocess"], given["model"], limit, *stored)

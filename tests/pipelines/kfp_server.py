@@ -441,7 +441,25 @@ def checked_spec(spec: dict, platform: dict) -> dict:
             raise KeyError("root.dag.tasks")
     except (json_format.ParseError, KeyError, TypeError) as error:
         raise Refused(INVALID, f"Invalid input error: Failed to parse the pipeline spec: {error}") from error
+    check_importers(spec)
     return spec
+
+
+def check_importers(spec: dict) -> None:
+    """Refuse importers that the real server accepts and then runs wrongly.
+
+    As of KFP 2.17.0 (backend/src/v2/component/importer_launcher.go), an importer is recorded under its display name,
+    where the driver of the next task doesn't look for it, and placeholders in its metadata are stored as they are.
+    """
+    executors = spec["deploymentSpec"]["executors"]
+    components = {name: executors.get(one.get("executorLabel"), {}) for name, one in spec["components"].items()}
+    for graph in (spec["root"], *spec["components"].values()):
+        for name, task in graph.get("dag", {}).get("tasks", {}).items():
+            importer = components[task["componentRef"]["name"]].get("importer")
+            if importer and task["taskInfo"]["name"] != name:
+                raise Refused(INVALID, f'failed to resolve inputs: cannot find producer task "{name}"')
+            if importer and "{{$." in json.dumps(importer.get("metadata", {})):
+                raise Refused(INVALID, f"{name}: metadata are taken literally: {importer['metadata']}")
 
 
 def check_parameters(spec: dict, given: dict) -> None:

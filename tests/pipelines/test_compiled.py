@@ -222,11 +222,14 @@ def test_data_in_an_object_store_is_imported_and_only_told_apart_by_its_address_
     compiled(cluster.load(tmp_path / "cluster.yaml"), tmp_path / "pipeline.yaml")
     pipeline, _ = specification(tmp_path / "pipeline.yaml")
     assert {"data-version", "fetch-data"}.isdisjoint(tasks(pipeline))
-    given = tasks(pipeline)["importer"]["inputs"]["parameters"]
-    assert given["uri"]["componentInputParameter"] == "pipelinechannel--repository"
+    importer = tasks(pipeline)["importer"]
+    assert importer["inputs"]["parameters"]["uri"]["componentInputParameter"] == "pipelinechannel--repository"
     imported = pipeline["deploymentSpec"]["executors"]["exec-importer"]["importer"]
-    assert set(imported["metadata"]) == {"repository", "revision", "path"} and not imported.get("reimport")
-    assert tasks(pipeline)["catalog"]["inputs"]["artifacts"]["data"]["taskOutputArtifact"]["producerTask"] == "importer"
+    assert not imported.get("reimport")
+    given = tasks(pipeline)["catalog"]["inputs"]
+    assert given["artifacts"]["data"]["taskOutputArtifact"]["producerTask"] == "importer"
+    assert importer["taskInfo"]["name"] == "importer"
+    assert given["parameters"]["revision"]["componentInputParameter"] == "pipelinechannel--revision"
 
 
 SWEEP = "sweep: {parallel: 2, candidates: [{seed: 1}, {epochs: 20, optimizer: {learning_rate: 3.0e-4}}]}\n"

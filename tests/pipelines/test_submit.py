@@ -93,6 +93,16 @@ def test_a_cluster_file_a_service_account_and_caching_reach_the_run(server: KfpS
     assert not any(task["cachingOptions"].get("enableCache") for task in tasks)
 
 
+def test_a_run_can_take_its_data_from_an_object_store(server: KfpServer, tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text("data: uri\n")
+    options = ("--cluster", str(tmp_path / "cluster.yaml"), "--repository", "s3://bucket/faces", "--revision", "v1")
+    done = submit(server, *options)
+    assert done.exit_code == 0, done
+    (run,) = server.runs.values()
+    given = run["runtime_config"]["parameters"]
+    assert (given["repository"], given["revision"]) == ("s3://bucket/faces", "v1")
+
+
 def test_an_experiment_is_made_once(server: KfpServer) -> None:
     for _ in range(2):
         assert submit(server).exit_code == 0

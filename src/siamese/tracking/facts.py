@@ -59,7 +59,7 @@ class Elsewhere:
 def tags(data_path: str, catalog_file: Path, elsewhere: Elsewhere | None = None) -> dict[str, str]:
     """What is known of code and data, as a run's tags; what isn't known is left out. A missing commit is reported."""
     if elsewhere:
-        told = {name: elsewhere.data[name] for name in ORIGIN if name in elsewhere.data}
+        told = {name: elsewhere.data[name] for name in ORIGIN if elsewhere.data.get(name)}
         data = {"hash": _catalog_digest(catalog_file).value} | told
     else:
         found = data_digest(data_path, catalog_file)
