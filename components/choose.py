@@ -26,13 +26,14 @@ def choose(
         history: its `history.csv`.
         run: its `run.json`.
     """
+    import json
     from pathlib import Path
 
     from siamese import choose as step
     from siamese.progress import say
 
     trainings = [tuple(Path(one.path) for one in of_one) for of_one in zip(models, histories, runs, strict=True)]
-    keeps = [one.metadata["params"]["train"]["keep"] for one in models]
+    keeps = [json.loads(one.metadata["params"])["train"]["keep"] for one in models]
     chosen = step.run(trainings, keeps, Path(model.path), Path(history.path), Path(run.path))
-    model.metadata.update(models[chosen].metadata)
+    model.metadata.update(params=models[chosen].metadata["params"])
     say(f"candidate {chosen + 1} of {len(models)} did best on validation pairs")

@@ -37,6 +37,7 @@ def evaluate(
     Returns:
         Whether the model is good enough by itself: the gate's absolute limits.
     """
+    import json
     from pathlib import Path
 
     from siamese import evaluate as step
@@ -47,7 +48,8 @@ def evaluate(
     inputs = [Path(one.path) for one in (catalog, pairs, images, model, history)]
     outputs = [Path(one.path) for one in (metrics, plots, report, threshold)]
     chosen = section(EvaluateParams, params)
-    trained_with = assembled(model.metadata["params"]).model_dump(include=set(model.metadata["params"]))
+    sections = json.loads(model.metadata["params"])
+    trained_with = assembled(sections).model_dump(include=set(sections))
     settings = {**trained_with, "evaluate": chosen.model_dump()}
     step.run(*inputs, *outputs, chosen, note=None, settings=settings)
 

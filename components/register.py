@@ -43,6 +43,7 @@ def register(
     Returns:
         The version's URI, as `models:/siamese/3`.
     """
+    import json
     from pathlib import Path
 
     from siamese import register as step
@@ -54,7 +55,8 @@ def register(
     trained = [Path(one.path) for one in (catalog, history, run, data)]
     here = {"registry": params, "evaluate": evaluate_params, "promote": promote_params}
     source = {"path": catalog.metadata.get("path", data.uri), "max_pixels": max_pixels}
+    sections = {**json.loads(model.metadata["params"]), **here, "data": source}
     with used(tracking_uri):
-        registered = step.run(*evaluated, *trained, assembled({**model.metadata["params"], **here, "data": source}))
+        registered = step.run(*evaluated, *trained, assembled(sections))
         say(step.to_text(registered))
     return registered.version.uri

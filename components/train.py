@@ -40,10 +40,11 @@ def train(
         tracking_uri: of the MLflow server; "": the environment says it.
         checkpoints: folder or URI of a folder that outlives this container; "": none does.
         overrides: what a candidate of a sweep has otherwise than `params`; {}: nothing.
-        model: folder with `siamese.keras` and `servable/`; metadata: the parameters it was trained with.
+        model: folder with `siamese.keras` and `servable/`; metadata: the parameters it was trained with, as JSON.
         history: `history.csv`, one row an epoch.
         run: `run.json`: which run of MLflow the training is.
     """
+    import json
     from pathlib import Path
 
     from siamese import train_elsewhere as step
@@ -53,4 +54,4 @@ def train(
     own = {"train": laid_over(params, overrides), "model": model_params, "tracking": tracking_params}
     files = [Path(one.path) for one in (catalog, pairs, images, transform, model, history, run)]
     step.run(*files, {**before, **own}, catalog.metadata, tracking_uri, checkpoints)
-    model.metadata.update(params={**before, **own})
+    model.metadata.update(params=json.dumps({**before, **own}))

@@ -40,10 +40,11 @@ def train_on_workers(
         tracking_uri: of the MLflow server; "": the environment says it.
         checkpoints: folder of the shared volume, or URI of one, that outlives the job; "": the job's own folder.
         workers: how many, and what they look like (`siamese.workers.manifest.Look`).
-        model: folder with `siamese.keras` and `servable/`; metadata: the parameters it was trained with.
+        model: folder with `siamese.keras` and `servable/`; metadata: the parameters it was trained with, as JSON.
         history: `history.csv`, one row an epoch.
         run: `run.json`: which run of MLflow the training is.
     """
+    import json
     from pathlib import Path
 
     from siamese.params import assembled, section
@@ -59,4 +60,4 @@ def train_on_workers(
     order = Order(sections, data, tracking_uri, checkpoints)
     outputs = Path(model.path), Path(history.path), Path(run.path)
     launch(inputs, *outputs, order, given.train, section(Look, workers), model.uri)
-    model.metadata.update(params=sections)
+    model.metadata.update(params=json.dumps(sections))

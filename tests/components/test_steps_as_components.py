@@ -37,6 +37,7 @@ import components.preprocess
 import components.promote
 import components.register
 import components.train
+from pipelines.artifact_metadata import stored
 from siamese import params
 from siamese.errors import InputError
 from siamese.stored import StoredImages
@@ -66,6 +67,10 @@ class Made:
     def path(self, name: str) -> Path:
         return Path(self.artifacts[name].path)
 
+    def read(self, *names: str) -> list[dsl.Artifact]:
+        """Artifacts as the next component reads them."""
+        return [stored(self.artifacts[name]) for name in names]
+
 
 @pytest.fixture(scope="module")
 def made(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
@@ -86,12 +91,12 @@ def made(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         limit = values.data.max_pixels
         call("catalog")(data, given["catalog"], limit, *DATA.values(), table("catalog"), table("rejected"))
         call("pairs")(artifacts["catalog"], given["pairs"], table("pairs"))
-        stored = table("images"), tree("transform")
-        call("preprocess")(data, artifacts["catalog"], given["preprocess"], given["model"], limit, *stored)
-        read = [artifacts[name] for name in ("catalog", "pairs", "images")]
+        pixels = table("images"), tree("transform")
+        call("preprocess")(data, artifacts["catalog"], given["preprocess"], given["model"], limit, *pixels)
+        read = [stored(artifacts[name]) for name in ("catalog", "pairs", "images")]
         call("train")(
             *read,
-            artifacts["transform"],
+            stored(artifacts["transform"]),
             *(given[name] for name in ("train", "model", "tracking", "catalog", "pairs", "preprocess")),
             address,
             str(folder / "outliving"),
@@ -102,8 +107,8 @@ def made(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         )
         good_enough = call("evaluate")(
             *read,
-            artifacts["model"],
-            artifacts["history"],
+            stored(artifacts["model"]),
+            stored(artifacts["history"]),
             given["evaluate"],
             given["promote"] | {"min_precision": 0.0, "max_eer": 1.0},
             out(dsl.Metrics, "metrics"),
@@ -263,7 +268,7 @@ def runs_of(client: MlflowClient) -> list[str]:
 
 def test_a_model_that_breaks_an_absolute_limit_is_not_good_enough(made: Made, tmp_path: Path) -> None:
     assert made.good_enough
-    inputs = [made.artifacts[name] for name in ("catalog", "pairs", "images", "model", "history")]
+    inputs = made.read("catalog", "pairs", "images", "model", "history")
     outputs = [
         kind(name=str(number), uri=str(tmp_path / str(number)))
         for number, kind in enumerate((dsl.Metrics, dsl.ClassificationMetrics, dsl.HTML, dsl.Artifact))
@@ -278,7 +283,7 @@ def test_registered_and_promoted_the_first_model_is_champion(made: Made, tmp_pat
     limits = sections["promote"] | {"min_precision": 0.0, "max_eer": 1.0}
     register = partial(
         call("register"),
-        *(made.artifacts[name] for name in names),
+        *made.read(*names),
         100_000_000,
         {"name": "of-components"},
         sections["evaluate"],
@@ -293,7 +298,7 @@ def test_registered_and_promoted_the_first_model_is_champion(made: Made, tmp_pat
         assert "data/report.html" in {one.path for one in made.client.list_artifacts(run.info.run_id, "data")}
 
         gate_report = dsl.Markdown(name="gate_report", uri=str(tmp_path / "gate.md"))
-        read = [made.artifacts[name] for name in ("catalog", "pairs", "images")]
+        read = made.read("catalog", "pairs", "images")
         promote = partial(call("promote"), *read, version, limits, {"name": "of-components"}, made.address, gate_report)
         assert promote() == (True, True)
         assert (tmp_path / "gate.md").read_text().startswith("# of-components, version 1: accepted by the gate")

@@ -24,8 +24,10 @@ from pipeline_spec import executor_of, specification
 from test_train import INPUTS, weights_of
 from waiting import PATIENCE, wait_until
 
+from components.choose import choose
 from components.train_on_workers import train_on_workers
 from pipelines import cluster
+from pipelines.artifact_metadata import stored
 from pipelines.compile import compiled
 from siamese import params
 from siamese.errors import InputError
@@ -317,6 +319,25 @@ def test_what_workers_made_is_handed_on_and_nothing_is_left(
     assert "workers: launched job" in said and "epoch 1  loss 0.6931  accuracy 0.800  auc -  eer 0.188" in said
 
 
+def test_later_steps_read_the_parameters_of_a_training_on_workers(
+    kubernetes: KubernetesServer, training: Training, tmp_path: Path
+) -> None:
+    """As from a cluster's metadata store; the one training of a sweep that `choose` can only choose."""
+    given = json.loads(json.dumps(params.load(params.packaged_file()).model_dump()), parse_int=float)  # as by kfp
+    sections = [given[name] for name in ("train", "model", "tracking", "catalog", "pairs", "preprocess")]
+    inputs = [stored(dsl.Dataset(name=file.name, uri=str(file))) for file in training.inputs]
+    model, history, run = (dsl.Model(name=file.name, uri=str(file)) for file in training.outputs)
+    wanted = look(training.volume).model_dump()
+    train_on_workers.python_func(*inputs, *sections, "", "", wanted, model, history, run)
+
+    chosen, *others = (dsl.Model(name=name, uri=str(tmp_path / name)) for name in ("model", "history", "run"))
+    choose.python_func(*([stored(one)] for one in (model, history, run)), chosen, *others)
+    kept = json.loads(stored(chosen).metadata["params"])
+    assert kept["train"] == given["train"] and set(kept) == {
+        "train", "model", "tracking", "catalog", "pairs", "preprocess",
+    }  # fmt: skip
+
+
 def test_the_role_of_the_page_allows_what_the_launcher_asks_and_no_more(
     kubernetes: KubernetesServer, training: Training
 ) -> None:
@@ -538,5 +559,5 @@ def test_two_workers_of_which_one_is_lost_train_what_one_machine_trains(
     pd.testing.assert_frame_equal(*tables)
     assert json.loads(Path(made["run"].path).read_text())["run_id"] == run.info.run_id
     assert (run.info.status, run.data.tags["siamese.data.hash"]) == ("FINISHED", "b.dir")
-    assert made["model"].metadata["params"]["train"]["epochs"] == 2
+    assert json.loads(made["model"].metadata["params"])["train"]["epochs"] == 2
     assert not list((tmp_path / "volume/workers").iterdir())
