@@ -73,6 +73,26 @@ def test_pure_steps_are_cached_and_those_that_read_what_changes_are_not(plain: t
     assert set(steps(plain[0])) == PURE | READ_WHAT_CHANGES
 
 
+def test_of_what_the_cache_goes_by_a_cluster_file_changes_the_image_and_the_claim_alone(
+    own: tuple, tmp_path: Path
+) -> None:
+    """KFP 2.17.0's key (`GenerateCacheKey` in backend/src/v2/cacheutils): inputs, outputs, image, command, claims."""
+    (tmp_path / "cluster.yaml").write_text("image: registry.example/siamese-training:v1\n")
+    compiled(cluster.load(tmp_path / "cluster.yaml"), tmp_path / "pipeline.yaml")
+    plain, platform = specification(tmp_path / "pipeline.yaml")
+    for name in PURE - {"train"}:  # which has the other image
+        keys = [
+            (
+                steps(pipeline)[name]["inputs"],
+                pipeline["components"][f"comp-{name}"],
+                {part: executor_of(pipeline, name)["container"][part] for part in ("image", "command", "args")},
+            )
+            for pipeline in (plain, own[0])
+        ]
+        assert keys[0] == keys[1], name
+    assert "pvcMount" not in json.dumps(platform) and "pvcMount" in json.dumps(own[1])
+
+
 def test_the_data_is_fetched_by_its_hash_and_the_commit_that_brought_it(plain: tuple) -> None:
     """So that the cache finds it again whatever was committed since, and misses it when the data is another."""
     inputs = tasks(plain[0])["fetch-data"]["inputs"]["parameters"]
