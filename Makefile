@@ -77,7 +77,7 @@ repro: setup ## Run the pipeline on data.path: image folders in, a measured mode
 	dvc repro
 	@siamese metrics
 	siamese register
-	siamese promote
+	siamese promote --trained
 	@echo "The report is report.html; the commands above lie in .venv/bin"
 
 retrain: setup ## Pull data, run what has changed, register, ask the gate, report: what CI does (docs/retraining.md)

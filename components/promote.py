@@ -1,4 +1,4 @@
-"""Pipeline step `promote`: the challenger becomes champion, if the gate accepts it."""
+"""Pipeline step `promote`: the version that this run registered becomes champion, if the gate accepts it."""
 
 from typing import NamedTuple
 
@@ -14,11 +14,10 @@ def promote(
     images: dsl.Input[dsl.Dataset],
     version: str,
     params: dict,
-    registry_params: dict,
     tracking_uri: str,
     gate_report: dsl.Output[dsl.Markdown],
 ) -> NamedTuple("Outputs", [("accepted", bool), ("moved", bool)]):
-    """Compares challenger and champion on the current test pairs, and moves the alias `champion` if the gate agrees.
+    """Compares the version and the champion on the current test pairs; moves the alias `champion` if the gate agrees.
 
     A refusal is an answer, not a failure: the run goes on, and the champion stays.
 
@@ -26,9 +25,8 @@ def promote(
         catalog: `catalog.parquet`.
         pairs: `pairs.parquet`.
         images: stored pixels.
-        version: what step `register` returned.
+        version: the version to judge, as step `register` returned it: models:/siamese/3.
         params: section `promote` of params.yaml.
-        registry_params: section `registry`.
         tracking_uri: of the MLflow server; "": the environment says it.
         gate_report: the gate's report.
 
@@ -39,16 +37,17 @@ def promote(
     from tempfile import TemporaryDirectory
 
     from siamese import promote as step
-    from siamese.params import PromoteParams, RegistryParams, section
+    from siamese.params import PromoteParams, section
     from siamese.progress import say
     from siamese.promote import gate_report as report
-    from siamese.registry import Registry
+    from siamese.registry import resolve
     from siamese.tracking.server import used
 
     inputs = [Path(one.path) for one in (catalog, pairs, images)]
-    registry = Registry(section(RegistryParams, registry_params).name)
+    limits = section(PromoteParams, params)
     with used(tracking_uri), TemporaryDirectory() as models:
-        done = step.run(registry, *inputs, Path(models), section(PromoteParams, params), dry_run=False)
+        registry, judged = resolve(version)
+        done = step.run(registry, *inputs, Path(models), limits, dry_run=False, version=judged)
     text = report.page(registry.name, done)
     Path(gate_report.path).write_text(text, encoding="utf-8")
     say(text.partition("\n|")[0].strip())  # without the tables

@@ -168,7 +168,6 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
                         **read,
                         version=registered.output,
                         params=promote_params,
-                        registry_params=registry_params,
                         tracking_uri=tracking_uri,
                     ),
                     "promote",

@@ -141,12 +141,12 @@ def test_to_be_promoted_it_must_be_registered(run, other: Uploaded, name: str) -
 
 
 def test_the_challenger_of_somebody_else_is_left_alone(run, trained: Uploaded, other: Uploaded, name: str) -> None:
-    """A colleague registered another model after this one: this one is promoted, not the colleague's."""
+    """A colleague registered another model after this one: this one is promoted, and the colleague's version waits."""
     trained.version(name)
     other.version(name, "challenger")
     code, verdict, _ = run()
     assert (code, verdict["challenger"], verdict["moved"]) == (0, 1, True)
-    assert aliases(name) == {"challenger": 1, "champion": 1}
+    assert aliases(name) == {"challenger": 2, "champion": 1}
 
 
 def test_the_champion_is_not_judged_again(run, trained: Uploaded, other: Uploaded, name: str) -> None:
@@ -171,4 +171,11 @@ def test_what_a_person_took_back_a_machine_does_not_promote_again(
     assert (code, aliases(name)["champion"]) == (3, 1)
     assert (verdict["accepted"], verdict["moved"]) == (False, False)
     (reason,) = verdict["reasons"]
-    assert reason.startswith("version 2 was rolled back by ann, 20") and "by hand promotes it again" in reason
+    assert reason.startswith("version 2 was rolled back by ann, 20")
+    assert reason.endswith(f": `siamese promote models:/{name}/2` by hand promotes it again")
+
+
+def test_a_version_and_the_model_trained_here_are_not_named_together(run, name: str) -> None:
+    code, _, said = run(f"models:/{name}/1")
+    assert code == 2
+    assert said == f"siamese: promote: models:/{name}/1 and --trained name two models; leave one of them out\n"

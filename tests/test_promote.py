@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import pandas as pd
 import pytest
 import registered
 from conftest import working_folder
+from kfp import dsl
 from mlflow_servers import mlflow_server
 from registered import Uploaded
 
-from siamese import cli, promote, trained_on
+from components.promote import promote as promote_component
+from siamese import cli, params, promote, trained_on
 from siamese.registry import Registry, Version
 from siamese.tracking.server import TRACKING_URI
 
@@ -190,6 +192,75 @@ def test_the_gates_report_is_kept_with_the_challengers_run(run, better: Uploaded
     assert f"| eer | {eer} | {eer} | {kept['comparison']['champion']['values']['eer']:.4f} |" in page
     assert f"Asked by ann, {kept['at']}." in page
     assert page.startswith(Path("verdict.md").read_text().rstrip())
+
+
+# The version that is judged
+
+
+def test_a_version_that_is_named_is_judged_whatever_the_alias_says(
+    run, better: Uploaded, worse: Uploaded, name: str
+) -> None:
+    """Another run has registered version 3 meanwhile: it stays the challenger, unjudged."""
+    worse.version(name, "champion")
+    better.version(name)
+    worse.version(name, "challenger")
+    code, out, _ = run("promote", f"models:/{name}/2", *LAX)
+    assert (code, aliases(name)) == (0, {"challenger": 3, "champion": 2, "previous": 1})
+    assert out.startswith(f"version 2 of {name} is champion now, in place of version 1: eer 0.")
+    assert Registry(name).version(3).tags == {}
+
+
+def test_a_version_that_is_named_is_refused_by_its_own_figures(
+    run, better: Uploaded, worse: Uploaded, name: str
+) -> None:
+    better.version(name, "champion")
+    worse.version(name)
+    better.version(name, "challenger")
+    code, out, _ = run("promote", f"models:/{name}/2")
+    assert (code, aliases(name)) == (3, {"challenger": 3, "champion": 1})
+    assert out.startswith(f"version 2 of {name} refused: ")
+    assert "siamese.refused.why" in Registry(name).version(2).tags
+    assert Registry(name).version(3).tags.keys() == better.tags.keys()
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("models:/{}/7", "models:/{}/7 is not in the registry: `siamese models` lists what is"),
+        ("7", "7: write models:/NAME/VERSION or models:/NAME@ALIAS, as models:/siamese@champion"),
+    ],
+    ids=["no such version", "no reference"],
+)
+def test_a_version_that_is_not_there_is_one_line(run, better: Uploaded, name: str, reference: str, said: str) -> None:
+    better.version(name, "challenger")
+    code, out, err = run("promote", reference.format(name), *LAX)
+    assert (code, out, err, aliases(name)) == (2, "", f"siamese: {said.format(name)}", {"challenger": 1})
+
+
+@pytest.fixture
+def component(folder: Path, server: str, tmp_path: Path) -> Callable[[str], tuple[tuple[bool, bool], str]]:
+    """Runs the pipeline's step `promote` on a version: its outputs, and the first line of the gate's report."""
+
+    def step(version: str) -> tuple[tuple[bool, bool], str]:
+        inputs = [dsl.Dataset(name=name, uri=str(folder / "artifacts" / name)) for name in INPUTS[:3]]
+        report = dsl.Markdown(name="gate_report", uri=str(tmp_path / "gate.md"))
+        limits = params.load(folder / "params.yaml").promote.model_dump() | {"min_precision": 0.0, "max_eer": 1.0}
+        outputs = promote_component.python_func(*inputs, version, limits, server, report)
+        return outputs, (tmp_path / "gate.md").read_text().splitlines()[0]
+
+    return step
+
+
+def test_the_pipelines_step_judges_the_version_that_its_run_registered(
+    component, better: Uploaded, worse: Uploaded, name: str
+) -> None:
+    """Another run registered version 3 before this one promotes version 2."""
+    worse.version(name, "champion")
+    registered_here = better.version(name, "challenger").uri
+    worse.version(name, "challenger")
+    outputs, told = component(registered_here)
+    assert (outputs, told) == ((True, True), f"# {name}, version 2: accepted by the gate")
+    assert aliases(name) == {"challenger": 3, "champion": 2, "previous": 1}
 
 
 # What a model was trained on

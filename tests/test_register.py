@@ -166,7 +166,7 @@ def test_the_answer_says_how_to_look_at_the_model_and_to_use_it(registered: Proj
         "registered models:/first/1, challenger\n"
         f"look at it    {server}\n"
         "ask about it  siamese lineage models:/first/1\n"
-        "promote it    siamese promote\n"
+        "promote it    siamese promote models:/first/1\n"
         "use it        siamese verify A B --model models:/first/1\n"
         "serve it      mlflow models serve --model-uri models:/first/1 --env-manager local"
     )

@@ -299,7 +299,7 @@ def test_registered_and_promoted_the_first_model_is_champion(made: Made, tmp_pat
 
         gate_report = dsl.Markdown(name="gate_report", uri=str(tmp_path / "gate.md"))
         read = made.read("catalog", "pairs", "images")
-        promote = partial(call("promote"), *read, version, limits, {"name": "of-components"}, made.address, gate_report)
+        promote = partial(call("promote"), *read, version, limits, made.address, gate_report)
         assert promote() == (True, True)
         assert (tmp_path / "gate.md").read_text().startswith("# of-components, version 1: accepted by the gate")
         assert promote() == (True, False)

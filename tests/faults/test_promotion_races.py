@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import registered
+from conftest import ROOT
 from mlflow_servers import MlflowServer
 from promoting import Leaping
 from registered import Uploaded
@@ -38,6 +40,20 @@ from siamese import cli, promote
 move = promote.move
 promote.move = lambda *given: (print("scored", flush=True), sys.stdin.readline(), move(*given))
 cli.main()
+"""
+
+
+# The pipeline's step, which waits likewise.
+STEP = """
+import sys
+from kfp import dsl
+from components.promote import promote as step
+from siamese import params, promote
+move = promote.move
+promote.move = lambda *given: (print("scored", flush=True), sys.stdin.readline(), move(*given))
+limits = params.load().promote.model_dump() | {"min_precision": 0.0, "max_eer": 1.0, "max_p_value": 1.0}
+inputs = [dsl.Dataset(uri=f"artifacts/{name}") for name in ("catalog.parquet", "pairs.parquet", "images")]
+step.python_func(*inputs, sys.argv[1], limits, "", dsl.Markdown(uri=sys.argv[2]))
 """
 
 
@@ -83,28 +99,44 @@ def test_of_promotions_at_the_same_moment_one_wins_and_the_others_are_told(proce
 
 
 def commands_at_once(workspace: Path, folder: Path, name: str, processes: int) -> list[tuple[int, str]]:
-    """`siamese promote` in so many processes that have all scored before one may go on: exit code and last line."""
+    """`siamese promote` in so many processes, as `at_once`."""
+    command = ["-c", WAITS, "promote", *LAX, "-S", f"registry.name={name}"]
+    return at_once([command] * processes, linked(workspace, folder))
+
+
+def linked(workspace: Path, folder: Path) -> Path:
+    """The folder, with links to what promotion reads."""
     for file in ("params.yaml", *INPUTS):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).symlink_to(workspace / file)
-    command = [sys.executable, "-c", WAITS, "promote", *LAX, "-S", f"registry.name={name}"]
+    return folder
+
+
+def at_once(programs: list[list[str]], folder: Path) -> list[tuple[int, str]]:
+    """Programs of Python that have all scored before one may go on: exit code and last line of each."""
     running = [
         subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, *program],
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
         )
-        for _ in range(processes)
+        for program in programs
     ]
     try:
         for one in running:
             assert one.stdout.readline() == "scored\n", one.communicate()
         for one in running:
-            one.stdin.write("go\n")
+            one.stdin.write("go\n" * len(programs))  # a version is judged again for each one that came before it
             one.stdin.flush()
         said = [one.communicate(timeout=PATIENCE) for one in running]
     finally:
         for one in running:
             one.kill()
-    return [(one.returncode, (out + err).splitlines()[-1]) for one, (out, err) in zip(running, said, strict=True)]
+    return [(one.returncode, (err + out).splitlines()[-1]) for one, (out, err) in zip(running, said, strict=True)]
 
 
 def models_of_known_order(workspace: Path, folder: Path, name: str) -> None:
@@ -120,22 +152,51 @@ def test_whole_commands_at_once_fetch_score_and_promote_once(workspace: Path, tm
     name = f"commands-{processes}"
     models_of_known_order(workspace, tmp_path, name)
     ends = sorted(commands_at_once(workspace, tmp_path / "work", name, processes))
-    assert [code for code, _ in ends] == [0] + [2] * (processes - 1)
-    assert ends[0][1].startswith(f"version 2 of {name} is champion now, in place of version 1: eer 0.")
-    assert {line for _, line in ends[1:]} == {
-        "siamese: another promotion moved the champion from version 1 to version 2 meanwhile: nothing was changed"
-    }
+    assert [code for code, _ in ends] == [0] * processes
+    lines = sorted(line for _, line in ends)
+    assert lines[-1].startswith(f"version 2 of {name} is champion now, in place of version 1: eer 0.")
+    assert set(lines[:-1]) == {f"version 2 of {name} is champion already: nothing to do"}
     assert Registry(name).alias("champion").number == 2
 
 
+def reports_of(run_id: str) -> list[tuple[int, int]]:
+    """Of each of the gate's reports among a run's artifacts: the version that was judged, and the champion."""
+    client = connect()
+    files = [one.path for one in client.list_artifacts(run_id, "promotion") if one.path.endswith(".json")]
+    found = [json.loads(Path(client.download_artifacts(run_id, file)).read_text()) for file in sorted(files)]
+    return [(one["challenger"], one["champion"]) for one in found]
+
+
+@pytest.mark.slow
+def test_of_two_pipeline_runs_at_once_each_judges_the_version_that_it_registered(
+    workspace: Path, tmp_path: Path
+) -> None:
+    """Versions 2 and 3 were both scored against version 1. The first one to be promoted is the other's new measure."""
+    made = {better: registered.small_model(tmp_path / str(better), workspace, better=better) for better in (0, 1)}
+    uploads = [registered.upload(made[better], workspace / INPUTS[0]) for better in (0, 1, 1)]
+    uploads[0].version("runs", "champion")
+    versions = [uploaded.version("runs", "challenger") for uploaded in uploads[1:]]
+    programs = [["-c", STEP, version.uri, f"gate-{version.number}.md"] for version in versions]
+    for number, (code, line) in enumerate(at_once(programs, linked(workspace, tmp_path)), start=2):
+        assert code == 0, line
+        page = (tmp_path / f"gate-{number}.md").read_text()
+        assert page.startswith(f"# runs, version {number}: accepted by the gate\n")
+    found = {alias: one.number for one in Registry("runs").versions() for alias in one.aliases}
+    last, first = found["champion"], found["previous"]
+    assert {last, first} == {2, 3} and found["challenger"] == 3
+    of_first, of_last = (reports_of(uploads[number - 1].run_id) for number in (first, last))
+    assert of_first == [(first, 1)] and of_last == [(last, 1), (last, first)]
+
+
 def test_a_challenger_registered_meanwhile_is_not_promoted_unseen(files: Uploaded) -> None:
+    """The version that was judged is promoted, and the newer one stays the challenger."""
     first, second = files.version("meanwhile", "champion"), files.version("meanwhile", "challenger")
     files.version("meanwhile", "challenger")
     registry = Registry("meanwhile")
-    with pytest.raises(InputError, match="version 3 became challenger in place of version 2 meanwhile"):
-        promote.move(registry, second, first, "test")
-    assert registry.alias("champion").number == 1
-    assert registry.version(2).tags == {}
+    promote.move(registry, second, first, "test")
+    assert registry.alias("champion").number == 2
+    assert registry.alias("challenger").number == 3
+    assert registry.version(3).tags == {}
 
 
 def test_a_version_taken_back_meanwhile_is_not_promoted_again(files: Uploaded) -> None:

@@ -10,7 +10,7 @@ import typer
 from siamese import places
 from siamese.cli.options import AsJson, ParamsFile, Settings, answer, where
 from siamese.cli.steps import Catalog, Images, Pairs
-from siamese.errors import ExitCode
+from siamese.errors import ExitCode, InputError
 from siamese.remote import place
 from siamese.staging import staged
 
@@ -37,6 +37,10 @@ def models(params_file: ParamsFile = None, settings: Settings = None, as_json: A
 
 
 def promote(
+    version: Annotated[
+        str | None,
+        typer.Argument(help="The version to judge: models:/NAME/VERSION.", show_default="the challenger"),
+    ] = None,
     catalog_file: Catalog = str(places.CATALOG),
     pairs_file: Pairs = str(places.PAIRS),
     images_folder: Images = str(places.IMAGES),
@@ -52,25 +56,29 @@ def promote(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> int:
-    """Make the challenger champion, if the gate accepts it; exit code 3 if not."""
+    """Make a version champion, if the gate accepts it; exit code 3 if not."""
     from siamese import promote as step
     from siamese.params import load
     from siamese.promote import candidate
-    from siamese.registry import Registry
+    from siamese.registry import Registry, resolve
 
     params = load(params_file, settings or [])
-    registry = Registry(params.registry.name)
+    if version and trained:
+        raise InputError(f"promote: {version} and --trained name two models; leave one of them out")
+    registry, judged = resolve(version) if version else (Registry(params.registry.name), None)
     with staged() as at:
         files = (at.input(catalog_file), at.input(pairs_file), place(images_folder), places.MODELS)
         report = at.output_if_named(report_file)
         if trained and dry_run:
             champion, result = candidate.judge(registry, places.MODEL, places.THRESHOLD, *files, params.promote)
             return _told(registry.name, step.Promotion(None, champion, result, moved=False), report, as_json)
-        against = candidate.challenge(registry, places.MODEL, places.THRESHOLD, places.METRICS) if trained else None
-        if against:
-            answer({"model": registry.name, "accepted": False, "reasons": [against], "moved": False}, against, as_json)
-            return ExitCode.REFUSED
-        return _told(registry.name, step.run(registry, *files, params.promote, dry_run), report, as_json)
+        if trained:
+            judged, against = candidate.registered_version(registry, places.MODEL, places.THRESHOLD, places.METRICS)
+            if against:
+                refusal = {"model": registry.name, "accepted": False, "reasons": [against], "moved": False}
+                answer(refusal, against, as_json)
+                return ExitCode.REFUSED
+        return _told(registry.name, step.run(registry, *files, params.promote, dry_run, judged), report, as_json)
 
 
 def _told(model: str, done: Promotion, report_file: Path | None, as_json: bool) -> int:

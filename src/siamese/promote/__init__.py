@@ -24,6 +24,7 @@ from siamese.errors import InputError
 from siamese.files import existing
 from siamese.params import PromoteParams
 from siamese.places import THRESHOLD
+from siamese.progress import say
 from siamese.promote import contest, gate_report
 from siamese.promote.contest import Entrant, Result
 from siamese.registry import CATALOG, CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
@@ -42,12 +43,16 @@ CATALOG_COLUMNS = ["image_id", "identity", "split"]
 PAIR_COLUMNS = ["anchor_id", "other_id", "label", "split"]
 
 
+class ChampionMoved(InputError):
+    """The alias `champion` points to another version than the one that was scored."""
+
+
 @dataclass(frozen=True)
 class Promotion:
     """What came of it.
 
     Attributes:
-        challenger: the version that was looked at; None: a model that isn't registered.
+        challenger: the version that was judged; None: a model that isn't registered.
         champion: the version in use before; None: there was none.
         result: of the gate; None: the challenger is champion already.
         moved: whether alias `champion` was moved.
@@ -67,36 +72,45 @@ def run(
     models_folder: Path,
     params: PromoteParams,
     dry_run: bool,
+    version: Version | None = None,
 ) -> Promotion:
-    """Makes the challenger champion if the gate accepts it.
+    """Make a version champion if the gate accepts it.
 
-    A refused one is tagged. Either way the gate's report goes to the challenger's run, as JSON and as Markdown.
+    A refused one is tagged. Either way the gate's report goes to the version's run, as JSON and as Markdown. If another
+    promotion moves the champion meanwhile, the gate judges again, against the new one.
 
     Args:
         catalog_file, pairs_file, images_folder: what the steps wrote, as they are now.
         models_folder: where versions are fetched to.
         dry_run: only ask the gate: nothing is written to the registry.
+        version: the version to judge, whatever the alias `challenger` points to; None: the challenger.
 
     Raises:
-        InputError: there is no challenger, an input is missing, or champion or challenger changed meanwhile.
+        InputError: there is no challenger, an input is missing, or the version was taken back meanwhile.
     """
-    challenger, champion = registry.alias(CHALLENGER), registry.alias(CHAMPION)
+    challenger = version or registry.alias(CHALLENGER)
     if challenger is None:
         raise InputError(f"{registry.name} has no challenger on {shown(tracking_uri())}: run `siamese register` first")
-    if champion and champion.number == challenger.number:
-        return Promotion(challenger, champion, None, moved=False)
-    entrant = _entrant(registry, challenger, models_folder)
-    result = score(registry, entrant, champion, catalog_file, pairs_file, images_folder, models_folder, params)
-    if not dry_run:
+    while True:
+        champion = registry.alias(CHAMPION)
+        if champion and champion.number == challenger.number:
+            return Promotion(challenger, champion, None, moved=False)
+        entrant = _entrant(registry, challenger, models_folder)
+        result = score(registry, entrant, champion, catalog_file, pairs_file, images_folder, models_folder, params)
+        if dry_run:
+            return Promotion(challenger, champion, result, moved=False)
         by, at = who(), now()
         _keep_report(registry, challenger, champion, result, by, at)
-        if result.verdict.accepted:
-            why = gate_report.in_words(result, champion)
-            move(registry, challenger, champion, why)
-        else:
+        if not result.verdict.accepted:
             why = "; ".join(result.verdict.reasons)
             registry.tag(challenger.number, {f"{REFUSED}.at": at, f"{REFUSED}.why": why})
-    return Promotion(challenger, champion, result, moved=result.verdict.accepted and not dry_run)
+            return Promotion(challenger, champion, result, moved=False)
+        try:
+            move(registry, challenger, champion, gate_report.in_words(result, champion))
+        except ChampionMoved as reason:
+            say(f"{reason}; judging version {challenger.number} again")
+            continue
+        return Promotion(challenger, champion, result, moved=True)
 
 
 def score(
@@ -131,13 +145,14 @@ def move(registry: Registry, challenger: Version, champion: Version | None, why:
         why: in words, for the version's tags.
 
     Raises:
-        InputError: another promotion, rollback or registration came between, or the server can't be used.
+        ChampionMoved: another promotion or rollback moved the alias `champion` meanwhile.
+        InputError: the challenger was taken back or removed meanwhile, or the server can't be used.
     """
     by, number = who(), challenger.number
     with Lock(registry, by) as lock:
-        _unchanged(registry, CHAMPION, champion)
-        is_now = _unchanged(registry, CHALLENGER, challenger)
-        if is_now and is_now.tags.get(f"{ROLLED_BACK}.at") != challenger.tags.get(f"{ROLLED_BACK}.at"):
+        _same_champion(registry, champion)
+        is_now = registry.version(number)
+        if is_now.tags.get(f"{ROLLED_BACK}.at") != challenger.tags.get(f"{ROLLED_BACK}.at"):
             raise InputError(f"version {number} was promoted and rolled back meanwhile: nothing was changed")
         tags = {f"{PROMOTED}.by": by, f"{PROMOTED}.at": now(), f"{PROMOTED}.why": why}
         writes = [partial(registry.tag, number, tags)]
@@ -178,7 +193,7 @@ def rollback(registry: Registry, why: str) -> tuple[Version, Version]:
         )
     target, by = there[int(replaced)], who()
     with Lock(registry, by) as lock:
-        _unchanged(registry, CHAMPION, champion)
+        _same_champion(registry, champion)
         tags = {f"{ROLLED_BACK}.by": by, f"{ROLLED_BACK}.at": now(), f"{ROLLED_BACK}.why": why}
         writes = [partial(registry.tag, champion.number, tags)]
         writes.append(partial(registry.point, CHAMPION, target.number))
@@ -247,16 +262,13 @@ def _keep_report(
     registry.log_text(challenger, gate_report.to_markdown(report), f"{place}.md")
 
 
-def _unchanged(registry: Registry, alias: str, scored: Version | None) -> Version | None:
-    """The version of the alias, which is the one that it had before."""
-    is_now = registry.alias(alias)
+def _same_champion(registry: Registry, scored: Version | None) -> None:
+    """Raise ChampionMoved if the champion is no longer the version that was scored."""
+    is_now = registry.alias(CHAMPION)
     numbers = [version.number if version else None for version in (scored, is_now)]
-    if numbers[0] == numbers[1]:
-        return is_now
-    old, new = (f"version {number}" if number else "none" for number in numbers)
-    if alias == CHAMPION:
-        raise InputError(f"another promotion moved the champion from {old} to {new} meanwhile: nothing was changed")
-    raise InputError(f"{new} became challenger in place of {old} meanwhile: nothing was changed, promote again")
+    if numbers[0] != numbers[1]:
+        old, new = (f"version {number}" if number else "none" for number in numbers)
+        raise ChampionMoved(f"another promotion moved the champion from {old} to {new} meanwhile: nothing was changed")
 
 
 def _write(writes: Sequence[Callable[[], None]], lock: Lock) -> None:

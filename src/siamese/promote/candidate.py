@@ -1,7 +1,7 @@
 """The model trained here, whatever the registry's aliases say: what CI asks the gate about, and promotes.
 
 Alias `challenger` is the version registered last, by anybody. A pull request's model is judged without being
-registered; a model of the main branch is made the challenger again if it was registered before.
+registered; of a model of the main branch, the version that it was registered as is judged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from siamese.params import PromoteParams
 from siamese.promote import ROLLED_BACK, score
 from siamese.promote.contest import Entrant, Result
 from siamese.register import SAME, read
-from siamese.registry import CHALLENGER, CHAMPION, Registry, Version
+from siamese.registry import CHAMPION, Registry, Version
 from siamese.remote import Place
 from siamese.tables import read_table
 
@@ -54,11 +54,12 @@ def judge(
     return champion, score(registry, entrant, champion, *files, params)
 
 
-def challenge(registry: Registry, model_folder: Path, threshold_file: Path, metrics_file: Path) -> str | None:
-    """Makes the version of the model trained here the challenger, unless it is champion already.
+def registered_version(
+    registry: Registry, model_folder: Path, threshold_file: Path, metrics_file: Path
+) -> tuple[Version, str | None]:
+    """Return the version of the model trained here, and why a machine must not promote it.
 
-    Returns:
-        Why it mustn't be promoted by a machine; None: nothing is against it.
+    The reason is None if the machine may. Aliases stay as they are.
 
     Raises:
         InputError: it isn't registered, its files don't belong together, or the server can't be used.
@@ -66,12 +67,10 @@ def challenge(registry: Registry, model_folder: Path, threshold_file: Path, metr
     version = registry.with_tag(SAME, read(model_folder, threshold_file, metrics_file).digest)
     if version is None:
         raise InputError(f"the model in {model_folder} is not registered: run `siamese register` first")
-    if CHAMPION not in version.aliases:
-        by, at = (version.tags.get(f"{ROLLED_BACK}.{what}") for what in ("by", "at"))
-        if at:
-            return (
-                f"version {version.number} was rolled back by {by}, {at}: `siamese promote` by hand promotes it again"
-            )
-    if CHALLENGER not in version.aliases:
-        registry.point(CHALLENGER, version.number)
-    return None
+    by, at = (version.tags.get(f"{ROLLED_BACK}.{what}") for what in ("by", "at"))
+    if at and CHAMPION not in version.aliases:
+        return version, (
+            f"version {version.number} was rolled back by {by}, {at}: `siamese promote {version.uri}` by hand promotes "
+            "it again"
+        )
+    return version, None

@@ -172,7 +172,7 @@ def to_text(registered: Registered) -> str:
             said,
             f"look at it    {look_at}",
             f"ask about it  siamese lineage {version.uri}",
-            "promote it    siamese promote",
+            f"promote it    siamese promote {version.uri}",
             f"use it        siamese verify A B --model {version.uri}",
             f"serve it      mlflow models serve --model-uri {version.uri} --env-manager local",
         ]
