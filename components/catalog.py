@@ -33,10 +33,12 @@ def catalog(
     from pathlib import Path
 
     from siamese import catalog as step
+    from siamese.errors import end_in_one_line
     from siamese.params import CatalogParams, section
     from siamese.tables import count_rows
     from siamese.tracking.server import shown
 
+    end_in_one_line()
     step.run(Path(data.path), Path(catalog.path), Path(rejected.path), section(CatalogParams, params), max_pixels)
     origin = {"repository": shown(repository), "revision": revision, "path": path, "hash": hash}
     catalog.metadata.update(origin, images=count_rows(Path(catalog.path)))

@@ -30,8 +30,10 @@ def choose(
     from pathlib import Path
 
     from siamese import choose as step
+    from siamese.errors import end_in_one_line
     from siamese.progress import say
 
+    end_in_one_line()
     trainings = [tuple(Path(one.path) for one in of_one) for of_one in zip(models, histories, runs, strict=True)]
     keeps = [json.loads(one.metadata["params"])["train"]["keep"] for one in models]
     chosen = step.run(trainings, keeps, Path(model.path), Path(history.path), Path(run.path))

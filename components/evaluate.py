@@ -42,9 +42,11 @@ def evaluate(
 
     from siamese import evaluate as step
     from siamese import readings
+    from siamese.errors import end_in_one_line
     from siamese.params import EvaluateParams, PromoteParams, assembled, section
     from siamese.progress import say
 
+    end_in_one_line()
     inputs = [Path(one.path) for one in (catalog, pairs, images, model, history)]
     outputs = [Path(one.path) for one in (metrics, plots, report, threshold)]
     chosen = section(EvaluateParams, params)

@@ -26,9 +26,10 @@ def fetch_data(
 
     from dvc.api import DVCFileSystem
 
-    from siamese.errors import in_one_line
+    from siamese.errors import end_in_one_line, in_one_line
     from siamese.tracking.server import shown
 
+    end_in_one_line()
     with in_one_line(f"{repository}: {path} can't be fetched: see that `dvc push` was run, and to the credentials"):
         files = DVCFileSystem(repository, rev=commit or None)
         Path(data.path).parent.mkdir(parents=True, exist_ok=True)

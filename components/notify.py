@@ -15,5 +15,7 @@ def notify(status: dsl.PipelineTaskFinalStatus, run: str, run_id: str) -> None:
         run_id: its ID.
     """
     from siamese import notify as step
+    from siamese.errors import end_in_one_line
 
+    end_in_one_line()
     step.run(step.Ending(run, run_id, step.state_of(status.state), status.error_message or ""))

@@ -29,8 +29,10 @@ def preprocess(
     from pathlib import Path
 
     from siamese import preprocess as step
+    from siamese.errors import end_in_one_line
     from siamese.params import ModelParams, PreprocessParams, section
 
+    end_in_one_line()
     files = [Path(one.path) for one in (data, catalog, images, transform)]
     network = section(ModelParams, model_params).network
     step.run(*files, section(PreprocessParams, params), network, max_pixels)

@@ -37,12 +37,14 @@ def promote(
     from tempfile import TemporaryDirectory
 
     from siamese import promote as step
+    from siamese.errors import end_in_one_line
     from siamese.params import PromoteParams, section
     from siamese.progress import say
     from siamese.promote import gate_report as report
     from siamese.registry import resolve
     from siamese.tracking.server import used
 
+    end_in_one_line()
     inputs = [Path(one.path) for one in (catalog, pairs, images)]
     limits = section(PromoteParams, params)
     with used(tracking_uri), TemporaryDirectory() as models:

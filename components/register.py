@@ -47,10 +47,12 @@ def register(
     from pathlib import Path
 
     from siamese import register as step
+    from siamese.errors import end_in_one_line
     from siamese.params import assembled
     from siamese.progress import say
     from siamese.tracking.server import used
 
+    end_in_one_line()
     evaluated = [Path(one.path) for one in (model, threshold, metrics, plots, report)]
     trained = [Path(one.path) for one in (catalog, history, run, data)]
     here = {"registry": params, "evaluate": evaluate_params, "promote": promote_params}

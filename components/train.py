@@ -48,8 +48,10 @@ def train(
     from pathlib import Path
 
     from siamese import train_elsewhere as step
+    from siamese.errors import end_in_one_line
     from siamese.params import laid_over
 
+    end_in_one_line()
     before = {"catalog": catalog_params, "pairs": pairs_params, "preprocess": preprocess_params}
     own = {"train": laid_over(params, overrides), "model": model_params, "tracking": tracking_params}
     files = [Path(one.path) for one in (catalog, pairs, images, transform, model, history, run)]

@@ -47,11 +47,13 @@ def train_on_workers(
     import json
     from pathlib import Path
 
+    from siamese.errors import end_in_one_line
     from siamese.params import assembled, section
     from siamese.workers.launch import launch
     from siamese.workers.manifest import Look
     from siamese.workers.order import Order
 
+    end_in_one_line()
     before = {"catalog": catalog_params, "pairs": pairs_params, "preprocess": preprocess_params}
     sections = {**before, "train": params, "model": model_params, "tracking": tracking_params}
     given = assembled(sections)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from siamese import calibrate, scores
+from siamese.files import write_json
 from siamese.registry import CATALOG, Registry, Version
 from siamese.tracking.server import connect
 from siamese.weights import weights_digest
@@ -41,6 +42,25 @@ def upload(folder: Path, catalog: Path | None = None, **tags: str) -> Uploaded:
         client.log_artifact(run.info.run_id, str(catalog), CATALOG.rpartition("/")[0])
     client.set_terminated(run.info.run_id)
     return Uploaded(f"{run.info.artifact_uri}/model", run.info.run_id, tags)
+
+
+def model_of_another_network(folder: Path, workspace: Path) -> Path:
+    """A model folder of a network that sees grey images of 64x64, which the workspace's stored images are not."""
+    from siamese import params, preprocess
+    from siamese.network import embedding, twins
+    from siamese.servable import Servable, export
+    from siamese.shapes import SIZES
+    from siamese.transform import Transform
+
+    values = params.load(workspace / "params.yaml")
+    data, catalog = workspace / values.data.path, workspace / "artifacts/catalog.parquet"
+    made = folder / "images", folder / "transform"
+    preprocess.run(data, catalog, *made, values.preprocess, "residual", values.data.max_pixels)
+    sizes = SIZES["residual"]
+    network = twins(embedding(sizes.image, [(2, 7), (2, 4)], sizes.units, "float32"))
+    export(Servable(network, Transform.load(folder / "transform")), folder / "model/servable")
+    write_json(folder / "model/threshold.json", {"threshold": 0.5, "weights": weights_digest(folder / "model")})
+    return folder / "model"
 
 
 def small_model(folder: Path, workspace: Path, *, better: bool) -> Path:

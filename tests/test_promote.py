@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import registered
-from conftest import working_folder
+from conftest import ROOT, working_folder
 from kfp import dsl
 from mlflow_servers import mlflow_server
 from registered import Uploaded
@@ -261,6 +262,96 @@ def test_the_pipelines_step_judges_the_version_that_its_run_registered(
     outputs, told = component(registered_here)
     assert (outputs, told) == ((True, True), f"# {name}, version 2: accepted by the gate")
     assert aliases(name) == {"challenger": 3, "champion": 2, "previous": 1}
+
+
+# A champion that can't be compared
+
+
+@pytest.fixture(scope="module")
+def of_another_network(workspace: Path, catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Uploaded:
+    made = registered.model_of_another_network(tmp_path_factory.mktemp("another"), workspace)
+    return registered.upload(made, catalog)
+
+
+@pytest.fixture(scope="module")
+def damaged(workspace: Path, catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Uploaded:
+    """A model whose graph this code can't read, as one of a later TensorFlow may be."""
+    made = registered.small_model(tmp_path_factory.mktemp("damaged"), workspace, better=True)
+    (made / "servable/saved_model.pb").write_bytes(b"of another time")
+    return registered.upload(made, catalog)
+
+
+ANOTHER_NETWORK = (
+    "version 1, the champion, sees images of 64x64x1, and the test images are stored as 100x100x3; "
+    "set registry.name to another name for models of this network"
+)
+
+
+def test_a_champion_of_another_network_is_one_line(
+    run, of_another_network: Uploaded, better: Uploaded, name: str
+) -> None:
+    of_another_network.version(name, "champion")
+    better.version(name, "challenger")
+    code, out, err = run("promote", *LAX)
+    assert (code, out, err) == (2, "", f"siamese: {ANOTHER_NETWORK}")
+    assert aliases(name) == {"champion": 1, "challenger": 2}
+
+
+def test_a_champion_that_cannot_be_loaded_is_one_line(run, damaged: Uploaded, better: Uploaded, name: str) -> None:
+    damaged.version(name, "champion")
+    better.version(name, "challenger")
+    code, out, err = run("promote", *LAX)
+    assert (code, out) == (2, "")
+    assert "\n" not in err
+    assert err.startswith(f"siamese: models:/{name}/1: this version of siamese can't load its files (")
+    assert err.endswith("); take it back with `siamese rollback`, or set registry.name to another name")
+
+
+def test_the_pipelines_step_ends_with_one_line_where_the_champion_is_of_another_network(
+    folder: Path, server: str, of_another_network: Uploaded, better: Uploaded, name: str, tmp_path: Path
+) -> None:
+    """As kfp runs it in a pod: no traceback follows what TensorFlow and kfp log."""
+    of_another_network.version(name, "champion")
+    inputs = {file: folder / "artifacts" / file for file in INPUTS[:3]}
+    given = {
+        "inputs": {
+            "artifacts": {
+                file.removesuffix(".parquet"): {
+                    "artifacts": [{"name": file, "type": {"schemaTitle": "system.Dataset"}, "uri": str(place)}]
+                }
+                for file, place in inputs.items()
+            },
+            "parameterValues": {
+                "version": better.version(name, "challenger").uri,
+                "params": params.load(folder / "params.yaml").promote.model_dump(),
+                "tracking_uri": server,
+            },
+        },
+        "outputs": {
+            "artifacts": {
+                "gate_report": {
+                    "artifacts": [
+                        {"name": "g", "type": {"schemaTitle": "system.Markdown"}, "uri": str(tmp_path / "gate.md")}
+                    ]
+                }
+            },
+            "outputFile": str(tmp_path / "outputs.json"),
+        },
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "kfp.dsl.executor_main",
+        "--component_module_path",
+        str(ROOT / "components/promote.py"),
+    ]
+    command += ["--function_to_execute", "promote", "--executor_input", json.dumps(given)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"siamese: {ANOTHER_NETWORK}"
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 # What a model was trained on

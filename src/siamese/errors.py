@@ -1,8 +1,10 @@
 """The errors a person can mend, and what the process says to the shell."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from types import TracebackType
 
 
 class ExitCode(IntEnum):
@@ -32,6 +34,18 @@ def in_one_line(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise InputError(f"{what} ({reason_of(error)})") from error
+
+
+def end_in_one_line() -> None:
+    """Have this process print an uncaught InputError as one line, as the commands do, without a traceback."""
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, InputError):
+            print(f"siamese: {' '.join(str(error).split())}", file=sys.stderr)
+        else:
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = hook
 
 
 def reason_of(error: Exception) -> str:

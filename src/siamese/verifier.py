@@ -15,6 +15,17 @@ from siamese.images import Rejected, canonical, check, refuse_too_large
 from siamese.remote import Place
 
 
+class OtherImages(InputError):
+    """Stored images have another size than the model sees: `stored` and `seen`, such as 100x100x3."""
+
+    def __init__(self, stored: Sequence[int], seen: Sequence[int]) -> None:
+        self.stored, self.seen = ("x".join(map(str, shape)) for shape in (stored, seen))
+        super().__init__(
+            f"the stored images are {self.stored}, the model sees {self.seen}: run `siamese preprocess` with the "
+            "model.network that it was trained with"
+        )
+
+
 class Verifier:
     """The SavedModel `servable/` of a model folder."""
 
@@ -48,14 +59,10 @@ class Verifier:
         """Stored pixels, uint8 [images, *image_shape], to embeddings, float32 [images, units]. All at once.
 
         Raises:
-            InputError: they were stored for another network.
+            OtherImages: they were stored for another network.
         """
         if pixels.shape[1:] != self.image_shape:
-            stored, seen = ("x".join(map(str, shape)) for shape in (pixels.shape[1:], self.image_shape))
-            raise InputError(
-                f"the stored images are {stored}, the model sees {seen}: run `siamese preprocess` with the "
-                "model.network that it was trained with"
-            )
+            raise OtherImages(pixels.shape[1:], self.image_shape)
         return np.asarray(self._servable.embed_pixels(pixels))
 
     def pixels(self, images: Sequence[bytes]) -> np.ndarray:

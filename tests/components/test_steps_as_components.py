@@ -320,3 +320,8 @@ def test_a_component_documents_every_input_and_output(name: str) -> None:
     described = {line.split(":")[0].strip() for line in documentation.splitlines() if ":" in line}
     assert set(inspect.signature(component.python_func).parameters) <= described
     assert component.component_spec.implementation.container.image == "siamese-training:latest"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_person_can_fix_ends_a_step_in_one_line(name: str) -> None:
+    assert "    end_in_one_line()\n" in (ROOT / f"components/{name}.py").read_text()

@@ -18,9 +18,10 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from siamese import references, trained_on
-from siamese.errors import InputError
+from siamese.errors import InputError, reason_of
 from siamese.files import existing
 from siamese.params import PromoteParams
 from siamese.places import THRESHOLD
@@ -34,6 +35,9 @@ from siamese.tables import read_table
 from siamese.tracking.facts import RECORDED
 from siamese.tracking.server import shown, tracking_uri
 from siamese.trained_on import FILE, UNKNOWN, TrainedOn
+
+if TYPE_CHECKING:
+    from siamese.verifier import Verifier
 
 REPLACES = "siamese.replaces"
 PROMOTED, REFUSED, ROLLED_BACK = "siamese.promoted", "siamese.refused", "siamese.rolled_back"
@@ -228,15 +232,33 @@ def now() -> str:
 
 
 def _entrant(registry: Registry, version: Version, models_folder: Path) -> Entrant:
-    from siamese.verifier import Verifier
-
     place = registry.fetch(version, models_folder)
     return Entrant(
         name=f"version {version.number}",
-        load=partial(Verifier.load, place),
+        load=partial(_load, version, place),
         threshold=references.Found(place, place / THRESHOLD.name).threshold(None),
         seen=trained_on.read(place) if (place / FILE).exists() else _seen(registry, version),
     )
+
+
+def _load(version: Version, place: Path) -> Verifier:
+    """Load a version's files.
+
+    Raises:
+        InputError: they are damaged, or of another version of the libraries.
+    """
+    from siamese.verifier import Verifier
+
+    try:
+        return Verifier.load(place)
+    except InputError as error:
+        reason = reason_of(error.__cause__) if isinstance(error.__cause__, Exception) else error
+        what_to_do = "train and register a model again"
+        if CHAMPION in version.aliases:
+            what_to_do = "take it back with `siamese rollback`, or set registry.name to another name"
+        raise InputError(
+            f"{version.uri}: this version of siamese can't load its files ({reason}); {what_to_do}"
+        ) from error
 
 
 def _seen(registry: Registry, version: Version) -> TrainedOn:

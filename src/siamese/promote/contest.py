@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 
 from siamese import gate, measured, scores, trained_on
+from siamese.errors import InputError
 from siamese.gate import Scored, Verdict
 from siamese.params import PromoteParams
 from siamese.promote import unseen
 from siamese.scores import Images, Scorer
 from siamese.trained_on import TrainedOn
+from siamese.verifier import OtherImages
 
 NONE_LEFT = (
     "the challenger was trained on what is tested now, but for pairs of one label or none: "
@@ -79,7 +81,8 @@ def judge(
         champion: None: there is none yet, and the absolute limits decide.
 
     Raises:
-        InputError: the pairs name unknown images, or there are no test pairs of one label.
+        InputError: the pairs name unknown images, there are no test pairs of one label, or the champion is of another
+            network, for which other images are stored.
     """
     measured.check(catalog, pairs, ("test",))
     by_identity = measured.knows_identities(catalog)
@@ -99,7 +102,7 @@ def judge(
         comparison = gate.relative(
             kept.label,
             Scored(found.scores[both[own]], found.threshold),
-            _scored(champion, images, kept),
+            _champion_scored(champion, images, kept),
             measured.resampled_units(kept, by_identity),
             params,
             NONE_COMMON,
@@ -134,6 +137,16 @@ def _scored(entrant: Entrant, images: Images, pairs: pd.DataFrame) -> Scored:
     embedded = scores.embed(scorer, images, np.concatenate([pairs.anchor_id, pairs.other_id]))
     found = scores.score(scorer, embedded, embedded.rows(pairs.anchor_id), embedded.rows(pairs.other_id))
     return Scored(found, entrant.threshold)
+
+
+def _champion_scored(champion: Entrant, images: Images, pairs: pd.DataFrame) -> Scored:
+    try:
+        return _scored(champion, images, pairs)
+    except OtherImages as sizes:
+        raise InputError(
+            f"{champion.name}, the champion, sees images of {sizes.seen}, and the test images are stored as "
+            f"{sizes.stored}; set registry.name to another name for models of this network"
+        ) from sizes
 
 
 def _unseen(
