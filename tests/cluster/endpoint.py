@@ -99,7 +99,7 @@ class Following:
     def ended(self) -> Ended:
         """Waits for its end."""
         out, _ = self.process.communicate()
-        return Ended(self.process.returncode, json.loads(out) if out.strip() else {}, self.lines())
+        return Ended(self.process.returncode, json.loads(out) if out.startswith("{") else {}, self.lines())
 
 
 @dataclass(frozen=True)

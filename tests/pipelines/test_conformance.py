@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from argo_workflow import Plan
 from commands import FOREIGN
 from conftest import ROOT, project_copy
 from executing_backend import ExecutingKfp, ExecutingKubernetes
@@ -26,29 +27,36 @@ TOKEN = "of-the-suite"
 
 
 @dataclass
-class Installation:
-    """An endpoint, and what its set-up gives to the suite."""
+class Checked:
+    """What the suite left."""
 
-    kfp: ExecutingKfp
-    environment: dict[str, str]
+    exit_code: int
+    report: str
 
-    def check(self, *options: str, **environment: str) -> str:
-        """Run the suite, or a part of it; gives its report."""
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "tests/cluster", "-m", "cluster", "--tb=short", *options],
-            cwd=ROOT,
-            env=self.environment | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        print(done.stdout)
-        return done.stdout.partition("conformance =")[2]
+    def outcomes(self) -> dict[str, str]:
+        """What became of each check."""
+        found = re.findall(r"^(passed|FAILED|NOT RUN): ([^:\n]+)", self.report, re.MULTILINE)
+        return {name: outcome for outcome, name in found}
+
+
+def check(given: dict[str, str], *options: str) -> Checked:
+    """Run the suite, or a part of it."""
+    plain = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/cluster", "-m", "cluster", "--tb=short", *options],
+        cwd=ROOT,
+        env=plain | given,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    print(done.stdout)
+    return Checked(done.returncode, done.stdout.partition(" conformance ")[2])
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Set up as docs/conformance.md says."""
     folder = tmp_path_factory.mktemp("conformance")
     (folder / "repository").mkdir()
@@ -91,26 +99,59 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
             "CONFORMANCE_TRACKING_URI": tracking,
             "CONFORMANCE_DATA_URI": str(folder / "bucket/faces"),
         }
-        yield Installation(kfp, plain | given)
+        yield given
 
 
-def outcomes(report: str) -> dict[str, str]:
-    """What became of each check."""
-    return {name: outcome for outcome, name in re.findall(r"^(passed|FAILED|NOT RUN): ([^:\n]+)", report, re.MULTILINE)}
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> dict[str, str]:
+    """A set-up whose runs are made up, for checks of what the suite makes of them."""
+    (tmp_path / "cluster.yaml").write_text("image: siamese-training:v1\n")
+    return {
+        "SIAMESE_CLUSTER": str(tmp_path / "cluster.yaml"),
+        "SIAMESE_REPOSITORY": "https://git.example.com/siamese.git",
+        "CONFORMANCE_TRACKING_URI": "http://localhost:1",
+        "KUBECONFIG": str(tmp_path / "none"),
+    }
 
 
-def test_without_an_endpoint_nothing_is_collected() -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "KFP_HOST"}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/cluster", "-m", "cluster", "--collect-only", "-q"],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert "no tests collected" in done.stdout
-    assert done.returncode == 5  # pytest's code for it
+def test_without_an_endpoint_nothing_is_collected(elsewhere: dict[str, str]) -> None:
+    checked = check(elsewhere, "--collect-only")
+    assert checked.exit_code == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_a_setting_that_lacks_is_named(elsewhere: dict[str, str]) -> None:
+    del elsewhere["CONFORMANCE_TRACKING_URI"]
+    done = check(elsewhere | {"KFP_HOST": "http://localhost:1"})
+    assert done.exit_code == 2
+    assert "CONFORMANCE_TRACKING_URI: not set" in done.report
+
+
+def test_a_check_that_cannot_run_says_why(elsewhere: dict[str, str]) -> None:
+    with kfp_server() as kfp:  # anybody may use it
+        checked = check(elsewhere | {"KFP_HOST": kfp.address}, "-k", "revoked_token")
+    assert "NOT RUN: a revoked token is one line: this endpoint asks nobody to log in" in checked.report
+
+
+def test_a_check_says_what_it_saw(elsewhere: dict[str, str]) -> None:
+    with kfp_server(token=TOKEN) as kfp:
+        checked = check(elsewhere | {"KFP_HOST": kfp.address, "KFP_TOKEN": TOKEN}, "-k", "revoked_token")
+    assert checked.outcomes() == {"a revoked token is one line": "passed"}
+    assert f"    exit code 2: siamese: {kfp.address} asks to log in" in checked.report
+
+
+@pytest.mark.parametrize("also_failing", [(), ("notify",)])
+def test_notify_that_fails_is_found(elsewhere: dict[str, str], also_failing: tuple[str, ...]) -> None:
+    failing = dict.fromkeys(("catalog", *also_failing), "main: Error (exit code 1)")
+    with kfp_server(plan=Plan(failing=failing)) as kfp:
+        checked = check(elsewhere | {"KFP_HOST": kfp.address}, "-k", "step_that_fails")
+    (outcome,) = checked.outcomes().values()
+    assert outcome == ("FAILED" if also_failing else "passed")
+    assert checked.exit_code == (1 if also_failing else 0)
 
 
 @pytest.mark.slow
-def test_the_suite_passes(installation: Installation) -> None:
-    found = outcomes(installation.check())
+def test_the_suite_passes(installation: dict[str, str]) -> None:
+    checked = check(installation)
+    found = checked.outcomes()
     assert set(found.values()) == {"passed"}, found
     assert len(found) == 15
