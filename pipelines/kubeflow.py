@@ -41,7 +41,7 @@ RETRIES = urllib3.Retry(
     raise_on_status=False,
 )
 UNSURE = (500, 502, 503, 504)  # what was asked for may have been done
-EXISTS, NOT_FOUND = 409, 404
+OK, NOT_FOUND, EXISTS = 200, 404, 409
 LOGIN = (301, 302, 303, 307, 401)
 MOST_A_PAGE = 200
 LONGEST_REASON = 300
@@ -121,7 +121,7 @@ class Kubeflow:
                 _return_http_data_only=True,
             )
         except Refused as refused:
-            if refused.status != NOT_FOUND:
+            if refused.status not in (OK, NOT_FOUND):  # OK: a page of the user interface
                 raise
             return {}
         manifest = (answer.get("pipeline_runtime") or {}).get("workflow_manifest")
@@ -164,7 +164,7 @@ class Kubeflow:
                 end = (end + part)[-LONGEST_END:]
         except urllib3.exceptions.HTTPError:
             return ""
-        return _text(end) if answer.status == 200 else ""
+        return _text(end) if answer.status == OK else ""
 
     def recurring_run(self, name: str) -> Any | None:
         """The recurring run of that name.

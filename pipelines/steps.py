@@ -26,7 +26,7 @@ TITLE = re.compile(r"(?P<name>.*?)(?:\((?P<iteration>\d+):[^()]*\))?(?:\((?P<att
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the pipeline as it stands in a run.
+    """State of one step of a run.
 
     Attributes:
         name: that of its component; in a loop with the iteration's number, as `train 2`.
@@ -62,7 +62,7 @@ class Place:
 
     @property
     def round(self) -> tuple[int, ...]:
-        """Which attempts of the tasks around it it belongs to."""
+        """The attempts of the tasks around it."""
         return self.attempts[:-1]
 
 
@@ -76,7 +76,7 @@ class Nodes:
 
 
 def steps_of(workflow: dict[str, Any]) -> list[Step]:
-    """List the steps that have begun, were skipped or failed, the oldest first; also KFP's own pods that failed.
+    """List the steps that have begun or were skipped, and KFP's own pods that failed or can't start.
 
     Args:
         workflow: Argo's, as JSON.
@@ -117,14 +117,14 @@ def own_words(lines: list[str]) -> list[str]:
 
 
 class Changes:
-    """Tells what has changed between two looks at a run, a line for each change."""
+    """Lines for what has changed in a run, one for each change."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[Any, ...]] = {}
         self._retries: dict[str, int] = {}
 
     def since(self, steps: list[Step]) -> Iterator[tuple[Step, str]]:
-        """Yield each change as the step and a line."""
+        """Yield each change since the last call as the step and a line."""
         for step in steps:
             retries = self._retries.get(step.name, 0)
             again = step.retries > retries
@@ -147,9 +147,9 @@ def _words(step: Step) -> str:
 
 
 def _step(workflow: dict[str, Any], task: Any, nodes: Nodes) -> Step | None:
-    """The step as it stands, or None if it has not begun.
+    """Return the step, or None if it has not begun.
 
-    An attempt of a task around it repeats the step as a whole: only the newest such round counts.
+    A new attempt of a task around the step repeats the step as a whole. Only the newest such round counts.
     """
     name = _named(*task)
     newest = max(place.round for place, _ in (*nodes.drivers, *nodes.tasks) or nodes.executors)
@@ -179,7 +179,7 @@ def _step(workflow: dict[str, Any], task: Any, nodes: Nodes) -> Step | None:
 
 
 def _failed(workflow: dict[str, Any], name: str, whole: Node, pod: Node, retries: int) -> Step:
-    """A failed step, by the node that stands for all of its attempts and the last attempt's."""
+    """Return a failed or cancelled step, from the node of all its attempts and the last attempt's."""
     reasons = dict.fromkeys(reason for reason in (_reason(pod), _reason(whole)) if reason)
     ended = was_cancelled(workflow) and any(OF_CANCELLED.search(reason) for reason in reasons)
     of_pod = _pod(workflow, pod if pod.get("type") == "Pod" else None)
@@ -187,7 +187,7 @@ def _failed(workflow: dict[str, Any], name: str, whole: Node, pod: Node, retries
 
 
 def _around(workflow: dict[str, Any], others: list[tuple[Place, Node]]) -> Iterator[Step]:
-    """What concerns steps outside of their own nodes: conditions that are not met, and KFP's own pods that failed."""
+    """Yield the steps of conditions that are not met, and KFP's own pods that failed or can't start."""
     for place, node in others:
         if node["phase"] == "Skipped":
             for step in _steps_within(workflow, node.get("templateName") or ""):
@@ -224,7 +224,7 @@ def _place(workflow: dict[str, Any], node: Node) -> Place:
 
 
 def _whole(newest: tuple[int, ...], nodes: list[tuple[Place, Node]]) -> Node | None:
-    """The node that stands for all attempts in this round: the one without an attempt of its own."""
+    """Return the node of all attempts in this round, which has no attempt of its own."""
     return min(((p.attempts[-1], n["name"], n) for p, n in nodes if p.round == newest), default=(0, "", None))[2]
 
 
@@ -241,12 +241,12 @@ def _reason(node: Node) -> str:
 
 
 def _obstacle(node: Node) -> str:
-    """What keeps a node's pod from starting; "" if nothing does."""
+    """Return what keeps a node's pod from starting; "" if nothing does."""
     return _reason(node) if node["phase"] == "Pending" and _reason(node) not in ROUTINE else ""
 
 
 def _pod(workflow: dict[str, Any], node: Node | None) -> dict[str, str]:
-    """The names of a node's pod and of the node, as fields of a step."""
+    """Return the names of a node's pod and of the node, as fields of a step."""
     if node is None:
         return {}
     metadata = workflow["metadata"]

@@ -32,14 +32,14 @@ class Ending:
     error: str
 
 
-def state_of(told: str) -> str:
+def state_of(recorded: str) -> str:
     """Translate the state that the orchestrator gives the exit task: Kubeflow takes it from ML Metadata.
 
     There the steps together are COMPLETE only if each has ended well and a step's pod was the last to end. They are
     still RUNNING if a condition is not met, a pod was lost or somebody ended the run; before KFP 2.17, also if the
     condition is met.
     """
-    return {"COMPLETE": "SUCCEEDED", "CANCELED": "CANCELLED", "RUNNING": "ENDED"}.get(told, told)
+    return {"COMPLETE": "SUCCEEDED", "CANCELED": "CANCELLED", "RUNNING": "ENDED"}.get(recorded, recorded)
 
 
 def run(ending: Ending) -> None:

@@ -24,6 +24,7 @@ from waiting import PATIENCE
 
 from pipelines import kubeflow
 from pipelines.kubeflow import Refused, connect
+from pipelines.steps import Changes, Step
 from siamese.errors import InputError
 
 RUNS = "/apis/v2beta1/runs"
@@ -222,8 +223,17 @@ def test_a_run_that_kubeflow_can_not_begin_names_the_pod_that_failed(server: Kfp
     assert " failed (root-driver): " in done.out
 
 
-def test_a_server_without_the_older_api_says_no_steps_and_the_run_is_followed(server: KfpServer) -> None:
-    server.faults = [Fault("GET", "/apis/v1beta1/.*", 404, times=1000)]
+def test_what_a_pod_waits_for_is_said_once_however_it_is_worded() -> None:
+    lines = Changes()
+    reasons = ("Unschedulable: 0/1 nodes", "Unschedulable: 0/2 nodes", "ErrImagePull: no such tag", "ImagePullBackOff")
+    said = [line for reason in reasons for _, line in lines.since([Step("train", "pending", reason=reason)])]
+    assert said == ["train: pending (Unschedulable: 0/1 nodes)", "train: pending (ErrImagePull: no such tag)"]
+
+
+@pytest.mark.parametrize("status", [404, 200])
+def test_without_the_older_api_the_run_is_followed_and_no_step_is_named(server: KfpServer, status: int) -> None:
+    """With 200, what answers is a page of the user interface."""
+    server.faults = [Fault("GET", "/apis/v1beta1/.*", status, times=1000)]
     done = submit(server, *FOLLOWED)
     assert (done.exit_code, changes(done)) == (0, [])
 
