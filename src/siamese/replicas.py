@@ -139,7 +139,7 @@ class Replicas:
         return self.any_of(here)[0]
 
     def any_of(self, *here: bool) -> list[bool]:
-        """Return of each whether it holds on any worker. Workers wait for each other."""
+        """Return for each whether it holds on any worker. Workers wait for each other."""
         return [number > 0 for number in self.sum(np.array(here, np.int32)).tolist()]
 
     def wait(self) -> None:
