@@ -31,8 +31,8 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
     """
     given = defaults.model_dump()
 
-    def step(name: str, task: dsl.PipelineTask, display_name: str, *, cached: bool) -> dsl.PipelineTask:
-        task.set_display_name(display_name).set_caching_options(cached)
+    def step(name: str, task: dsl.PipelineTask, *, cached: bool) -> dsl.PipelineTask:
+        task.set_display_name(name).set_caching_options(cached)
         return apply(task, name, cluster)
 
     def brought(repository: Any, revision: Any, data_path: Any) -> tuple[Any, dict[str, Any]]:
@@ -45,7 +45,6 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
         version = step(
             "data_version",
             data_version(repository=repository, revision=revision, path=data_path),
-            "data_version",
             cached=False,
         )
         fetched = step(
@@ -53,7 +52,6 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
             fetch_data(
                 repository=repository, commit=version.outputs["commit"], path=data_path, hash=version.outputs["hash"]
             ),
-            "fetch_data",
             cached=True,
         )
         return fetched.outputs["data"], {
@@ -81,17 +79,16 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
         promote_params: dict = given["promote"],
     ) -> None:
         named = {"run": dsl.PIPELINE_JOB_NAME_PLACEHOLDER, "run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
-        end = step("notify", notify(**named), "notify", cached=False)
+        end = step("notify", notify(**named), cached=False)
         with dsl.ExitHandler(end, name="pipeline"):
             data, origin = brought(repository, revision, data_path)
             listed = step(
                 "catalog",
                 catalog(data=data, params=catalog_params, max_pixels=max_pixels, **origin),
-                "catalog",
                 cached=True,
             )
             images_of = listed.outputs["catalog"]
-            drawn = step("pairs", pairs(catalog=images_of, params=pairs_params), "pairs", cached=True)
+            drawn = step("pairs", pairs(catalog=images_of, params=pairs_params), cached=True)
             stored = step(
                 "preprocess",
                 preprocess(
@@ -101,7 +98,6 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
                     model_params=model_params,
                     max_pixels=max_pixels,
                 ),
-                "preprocess",
                 cached=True,
             )
             read = {"catalog": images_of, "pairs": drawn.outputs["pairs"], "images": stored.outputs["images"]}
@@ -119,10 +115,10 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
             }
             if cluster.workers:
                 launched = train_on_workers(**to_train, workers=look_of_workers(cluster))
-                trained = step("train_on_workers", launched, "train_on_workers", cached=True)
+                trained = step("train_on_workers", launched, cached=True)
             elif cluster.sweep:
                 with dsl.ParallelFor(cluster.sweep.candidates, parallelism=cluster.sweep.parallel) as candidate:
-                    tried = step("train", train(**to_train, overrides=candidate), "train", cached=True)
+                    tried = step("train", train(**to_train, overrides=candidate), cached=True)
                 trained = step(
                     "choose",
                     choose(
@@ -130,16 +126,14 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
                         histories=dsl.Collected(tried.outputs["history"]),
                         runs=dsl.Collected(tried.outputs["run"]),
                     ),
-                    "choose",
                     cached=True,
                 )
             else:
-                trained = step("train", train(**to_train, overrides={}), "train", cached=True)
+                trained = step("train", train(**to_train, overrides={}), cached=True)
             model = {"model": trained.outputs["model"], "history": trained.outputs["history"]}
             measured = step(
                 "evaluate",
                 evaluate(**read, **model, params=evaluate_params, promote_params=promote_params),
-                "evaluate",
                 cached=True,
             )
             # kfp's local runner finds what a condition asks for only where it is a step's one, unnamed return value.
@@ -159,7 +153,6 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
                         promote_params=promote_params,
                         tracking_uri=tracking_uri,
                     ),
-                    "register",
                     cached=False,
                 )
                 step(
@@ -170,7 +163,6 @@ def build(cluster: Cluster, defaults: Params) -> dsl.base_component.BaseComponen
                         params=promote_params,
                         tracking_uri=tracking_uri,
                     ),
-                    "promote",
                     cached=False,
                 )
 
