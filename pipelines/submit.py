@@ -158,8 +158,8 @@ def started(
     from pipelines.kubeflow import made_once
     from pipelines.preflight import check
 
-    experiment_id = kubeflow.experiment(experiment) if run_name else None
-    earlier = kubeflow.run(experiment_id, run_name) if experiment_id and run_name else None
+    experiment_id = kubeflow.experiment_made(experiment)
+    earlier = kubeflow.run(experiment_id, run_name) if run_name else None
     if earlier is not None:
         if earlier.runtime_config.parameters != given:
             url = kubeflow.url("runs", earlier.run_id)
@@ -168,7 +168,6 @@ def started(
         return earlier
     if preflight:
         check(kubeflow, source, service_account)
-    experiment_id = experiment_id or kubeflow.experiment_made(experiment)
     name = run_name or f"{PIPELINE}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     say(f"submitting run {name}")  # before it is: whoever interrupts this knows what to look for
     run = kfp_api.V2beta1Run(

@@ -30,7 +30,7 @@ from waiting import PATIENCE
 TOKEN = "of-the-launcher"
 NAMESPACE = "team-a"
 PREFIX = f"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{NAMESPACE}"
-CORE = re.compile(rf"/api/v1(?:/namespaces/{NAMESPACE})?/([a-z]+)(?:/([^/]+))?(/log)?")
+CORE = re.compile(rf"/api/v1(?:/namespaces/{NAMESPACE})?/([a-z]+)(?:/([^/]+))?")
 READ_ONLY = {
     "configmaps": client.V1ConfigMap,
     "nodes": client.V1Node,
@@ -159,7 +159,6 @@ class KubernetesServer:
         refuses: status and message by method and kind, as {("POST", "trainjobs"): (403, "no")}.
         away: number of requests to come that get no answer.
         after: what happens between the end of a request and its answer, by method and kind.
-        logs: of pods, by name.
         patience: number of questions until a job's controller sees a pod that failed.
     """
 
@@ -174,7 +173,6 @@ class KubernetesServer:
         self.refuses: dict[tuple[str, str], tuple[int, str]] = {}
         self.after: dict[tuple[str, str], Callable[[], object]] = {}
         self.core: dict[tuple[str, str], dict[str, Any]] = {}
-        self.logs: dict[str, str] = {}
         self.away = self.patience = 0
         self.program: Callable[[int, int], Sequence[str] | None] = lambda _index, _attempt: None
         self.lock = threading.Lock()
@@ -193,10 +191,9 @@ class KubernetesServer:
                         return
                     code, content = outer.answer(self.command, self.path, self.headers, body)
                     outer.after.get((self.command, kind_of(urlsplit(self.path).path)), lambda: None)()
-                is_text = isinstance(content, str)
-                data = (content if is_text else json.dumps(content)).encode()
+                data = json.dumps(content).encode()
                 self.send_response(code)
-                self.send_header("Content-Type", "text/plain" if is_text else "application/json")
+                self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
@@ -228,7 +225,7 @@ class KubernetesServer:
         assert_known({"metadata": metadata, **fields}, READ_ONLY[kind])
         self.core[kind, name] = {"metadata": metadata, **fields}
 
-    def answer(self, method: str, path: str, headers: Any, body: Any) -> tuple[int, dict[str, Any] | str]:
+    def answer(self, method: str, path: str, headers: Any, body: Any) -> tuple[int, dict[str, Any]]:
         where = urlsplit(path)
         self.asked.append((method, where.path))
         self._sweep()
@@ -284,15 +281,9 @@ class KubernetesServer:
         references = [ref for one in self.objects.values() for ref in one["metadata"].get("ownerReferences", [])]
         return any(ref["uid"] == owner["uid"] and ref.get("blockOwnerDeletion") for ref in references)
 
-    def _read(
-        self, kind: str, name: str | None, log: str | None, query: dict[str, list[str]]
-    ) -> tuple[int, dict[str, Any] | str]:
+    def _read(self, kind: str, name: str | None, query: dict[str, list[str]]) -> tuple[int, dict[str, Any]]:
         if name and (kind, name) not in self.core:
             return refusal(404, f'{kind} "{name}" not found')
-        if name and log:
-            (container,) = query["container"]
-            assert container in [one["name"] for one in self.core[kind, name]["spec"]["containers"]]
-            return 200, "".join(self.logs[name].splitlines(keepends=True)[-int(query["tailLines"][0]) :])
         if name:
             return 200, self.core[kind, name]
         every = [content for (other, _), content in self.core.items() if other == kind]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,7 +81,7 @@ class Submission:
         """The line of a run that isn't submitted."""
         done = self(text, *options)
         assert (done.exit_code, done.out) == (2, "") and "Traceback" not in done.err, done
-        assert not self.server.runs and not self.server.experiments
+        assert not self.server.runs
         assert PASSWORD not in done.err and base64.b64encode(PASSWORD.encode()).decode() not in done.err
         return done.line
 
@@ -164,6 +165,12 @@ def test_a_taint_that_a_step_doesnt_tolerate_is_named(submit: Submission) -> Non
     other = "node_selector: {size: gpu}, tolerations: [{key: other, operator: Exists}]"
     line = submit.refused(f"steps: {{train: {{{WITH_GPU}, {other}}}}}")
     assert "train: every node repels it, as gpu by nvidia.com/gpu=present:NoSchedule; add tolerations" in line
+
+
+def test_a_toleration_is_of_one_effect_if_it_names_one(submit: Submission) -> None:
+    add_node(submit.kubernetes, "gpu", GPU_NODE, **{"nvidia.com/gpu": "1"})
+    other = "node_selector: {size: gpu}, tolerations: [{key: nvidia.com/gpu, operator: Exists, effect: NoExecute}]"
+    assert "train: every node repels it" in submit.refused(f"steps: {{train: {{{WITH_GPU}, {other}}}}}")
 
 
 def test_what_passes_by_itself_is_no_reason_to_refuse(submit: Submission) -> None:
@@ -268,16 +275,14 @@ def test_an_api_that_isnt_there_costs_no_run(submit: Submission) -> None:
 
 def test_a_login_program_that_hangs_costs_no_run(submit: Submission, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "LONGEST", 0.1)
+    pipe = submit.file.with_name("pipe")
+    os.mkfifo(pipe)
     configuration = json.loads(submit.kubernetes.configuration.read_text())
-    program = {
-        "apiVersion": "client.authentication.k8s.io/v1",
-        "command": "sleep",
-        "args": ["600"],
-        "interactiveMode": "Never",
-    }
+    program = {"apiVersion": "client.authentication.k8s.io/v1", "command": "cat", "args": [str(pipe)]}
     configuration["users"][0]["user"] = {"exec": program}
     submit.kubernetes.configuration.write_text(json.dumps(configuration))
     done = submit("")
+    pipe.write_text("the program ends")
     assert done.exit_code == 0 and "preflight: skipped (no answer within" in done.err
 
 
