@@ -249,14 +249,16 @@ class ExecutingKubernetes(KubernetesServer):
 
     kfp: ExecutingKfp
 
-    def answer(self, method: str, path: str, headers: Any, body: Any) -> tuple[int, dict[str, Any] | str]:
+    def answer(self, method: str, path: str, headers: Any, body: Any) -> tuple[int, dict[str, Any]]:
         where = urlsplit(path)
         label = parse_qs(where.query).get("labelSelector", [""])[0].partition("=")
         kind, _, name = where.path.removeprefix(f"{TRAINER}/").partition("/")
         if where.path == PODS and label[0] == "pipeline/runid":
             return 200, {"kind": "PodList", "apiVersion": "v1", "items": self._pods_of(label[2])}
-        if where.path.startswith(f"{PODS}/") and (found := self._pod(where.path.split("/")[6])):
-            return self._of_pod(method, where.path, *found)
+        if method == "DELETE" and where.path.startswith(f"{PODS}/"):
+            name = where.path.split("/")[6]
+            found = self._pod(name)
+            return self._lose(*found) if found else self._lose_worker(name)
         if where.path == WORKFLOWS:
             return 200, {"items": [self._workflow(label[2])]}
         if method == "GET" and where.path.startswith(TRAINER) and not name:
@@ -266,11 +268,15 @@ class ExecutingKubernetes(KubernetesServer):
 
     def take_over(self, handler: BaseHTTPRequestHandler) -> bool:
         where = urlsplit(handler.path)
-        if not where.path.endswith("/exec"):
+        if not where.path.startswith(f"{PODS}/") or not where.path.endswith(("/exec", "/log")):
             return False
-        found = self._pod(where.path.split("/")[6])
-        assert found and isinstance(found[1], int)
-        (python, option, program) = parse_qs(where.query)["command"]
+        name = where.path.split("/")[6]
+        if where.path.endswith("/log"):
+            self._say(handler, self._log(name))
+            return True
+        found = self._pod(name)
+        assert found
+        python, option, program = parse_qs(where.query)["command"]
         assert (python, option) == ("python3", "-c")
         # In its own container a command sees the step's processes alone: here, those that its shell began.
         said = killed_within(found[1], program)
@@ -287,6 +293,21 @@ class ExecutingKubernetes(KubernetesServer):
         handler.close_connection = True
         return True
 
+    def _say(self, handler: BaseHTTPRequestHandler, text: str) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/plain")
+        handler.send_header("Content-Length", str(len(text.encode())))
+        handler.end_headers()
+        handler.wfile.write(text.encode())
+
+    def _log(self, name: str) -> str:
+        """What a step's pod, or a worker, has said."""
+        if found := self._pod(name):
+            return found[0].log(found[2])
+        attempts = [attempt for job in (*self.jobs.values(), *self.ended.values()) for attempt in job.attempts]
+        logs = [log for attempt in attempts for of, log in zip(attempt.names, attempt.logs, strict=True) if of == name]
+        return logs[0].read_text() if logs else ""
+
     def _workflow(self, run: str) -> dict[str, Any]:
         manifest = self.kfp.workflows[run].manifest()
         defaults = {"retryStrategy": {"limit": "2", "retryPolicy": "OnError"}} if self.kfp.kfp == "2.17" else {}
@@ -295,7 +316,8 @@ class ExecutingKubernetes(KubernetesServer):
     def _pods_of(self, run: str) -> list[dict[str, Any]]:
         workflow = self.kfp.workflows[run]
         assert isinstance(workflow, Following)
-        workflow.go_on()
+        with self.kfp.lock:
+            workflow.go_on()
         nodes = [node for node in workflow.nodes.values() if node["type"] == "Pod"]
         return [
             {
@@ -311,7 +333,7 @@ class ExecutingKubernetes(KubernetesServer):
             for node in nodes
         ]
 
-    def _pod(self, name: str) -> tuple[Execution | None, int, str] | None:
+    def _pod(self, name: str) -> tuple[Execution, int, str] | None:
         """The execution of a pod, its process, and the execution's name of it."""
         for run in self.kfp.workflows.values():
             assert isinstance(run, Following)
@@ -320,16 +342,16 @@ class ExecutingKubernetes(KubernetesServer):
                 return run.execution, event["pid"], event["pod"]
         return None
 
-    def _of_pod(
-        self, method: str, path: str, execution: Execution, pid: int, pod: str
-    ) -> tuple[int, dict[str, Any] | str]:
-        if path.endswith("/log"):
-            return 200, execution.log(pod)
-        assert method == "DELETE"
+    def _lose(self, execution: Execution, pid: int, pod: str) -> tuple[int, dict[str, Any]]:
         (execution.folder / "pods" / f"{pod}.lost").touch()
         for process in (pid, *descendants(pid)):
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        return 200, {"kind": "Status", "status": "Success"}
+
+    def _lose_worker(self, name: str) -> tuple[int, dict[str, Any]]:
+        attempt = next(job.attempts[-1] for job in self.jobs.values() if name in job.attempts[-1].names)
+        attempt.processes[attempt.names.index(name)].kill()
         return 200, {"kind": "Status", "status": "Success"}
 
 
