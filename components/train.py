@@ -55,5 +55,5 @@ def train(
     before = {"catalog": catalog_params, "pairs": pairs_params, "preprocess": preprocess_params}
     own = {"train": laid_over(params, overrides), "model": model_params, "tracking": tracking_params}
     files = [Path(one.path) for one in (catalog, pairs, images, transform, model, history, run)]
-    step.run(*files, {**before, **own}, catalog.metadata, tracking_uri, checkpoints)
+    step.run(*files, {**before, **own}, catalog.metadata, tracking_uri, checkpoints, model.uri)
     model.metadata.update(params=json.dumps({**before, **own}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -35,7 +36,7 @@ from siamese import cli, params, places
 from siamese.checkpoints import Checkpoints, Origin, State
 from siamese.errors import InputError
 from siamese.signals import Interrupted
-from siamese.tracking import facts, forward, machine, record, server, sync
+from siamese.tracking import facts, forward, journal, machine, record, server, sync
 from siamese.tracking.journal import Journal, journals, new_id
 
 KEY = Origin({"catalog": "aa"}, {"train": {"precision": "float32"}})
@@ -86,7 +87,12 @@ def row(epoch: int) -> dict[str, Any]:
 
 
 def trained(
-    epochs: Sequence[int], *settings: str, key: Origin = KEY, after: Sequence[int] = (), meanwhile: Callable = id
+    epochs: Sequence[int],
+    *settings: str,
+    key: Origin = KEY,
+    after: Sequence[int] = (),
+    meanwhile: Callable = id,
+    elsewhere: facts.Elsewhere | None = None,
 ) -> record.Run:
     """What `siamese train` does around a training of these epochs, which goes on after others; gives its run.json.
 
@@ -94,7 +100,7 @@ def trained(
         meanwhile: called with each epoch's number when the epoch is told.
     """
     values = params.load(settings=list(settings))
-    with record.recorded(values, places.CATALOG, places.HISTORY, places.RUN) as listener:
+    with record.recorded(values, places.CATALOG, places.HISTORY, places.RUN, elsewhere) as listener:
         listener.begun(key, [row(epoch) for epoch in after])
         for epoch in epochs:
             listener.epoch(row(epoch))
@@ -533,6 +539,101 @@ def test_a_killed_training_is_killed_on_the_server_after_a_sync_and_goes_on(clie
     named = trained([2], after=[1])
     assert named.run_id == run.info.run_id and client.get_run(named.run_id).info.status == "FINISHED"
     assert recorded(client, named.run_id) == [(1, 1.0), (2, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("host", "boot", "status"),
+    [
+        (platform.node(), "an earlier one", "KILLED"),  # this machine has been restarted
+        ("another-container", journal.this_machine()["boot"], "KILLED"),  # on this machine: its locks count here
+        ("another-machine", "its own", "RUNNING"),
+        ("another-machine", "", "RUNNING"),
+    ],
+)
+def test_a_sync_ends_only_trainings_of_this_machine(
+    client: MlflowClient, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys, host: str, boot: str, status: str
+) -> None:
+    """Where machines share a file system without locks, a training that goes on elsewhere looks like a killed one."""
+    with monkeypatch.context() as there:
+        there.setattr(journal, "this_machine", lambda: {"host": host, "boot": boot})
+        training = trained_until_killed(1)
+    assert cli.run(["sync"]) == 0
+    (run,) = runs_of(client, training)
+    assert run.info.status == status and recorded(client, run.info.run_id) == [(1, 1.0)]
+    said = f"sync: run {run.info.run_name} goes on, or was killed, on {host}; run `siamese sync` there\n"
+    assert capsys.readouterr().err == (said if status == "RUNNING" else "")
+
+
+def test_a_training_goes_on_from_an_older_copy_of_its_journal(client: MlflowClient, folder: Path) -> None:
+    """As from a store to which working files are copied every few seconds: the last record was sent, but not copied."""
+    training = trained_until_killed(1)
+    assert cli.run(["sync"]) == 0
+    file = Journal.of(training).folder / "journal.jsonl"
+    *earlier, last = file.read_text().splitlines(keepends=True)
+    assert json.loads(last)["value"] == "KILLED"
+    file.write_text("".join(earlier))
+    named = trained([2], after=[1])
+    assert named.training == training and client.get_run(named.run_id).info.status == "FINISHED"
+    assert recorded(client, named.run_id) == [(1, 1.0), (2, 0.5)]
+
+
+# A training in a pod, which goes on until it is killed.
+IN_A_POD = """
+from pathlib import Path
+from siamese import params, train_elsewhere
+values = params.load(settings=["train.epochs=100000"]).model_dump()
+sections = {name: values[name] for name in ("catalog", "pairs", "preprocess", "model", "train", "tracking")}
+inputs = [Path("artifacts", name) for name in ("catalog.parquet", "pairs.parquet", "images", "transform")]
+outputs = [Path("outputs", name) for name in ("model", "history.csv", "run.json")]
+train_elsewhere.run(*inputs, *outputs, sections, {"path": "data"}, "", "", "s3://a/train/model")
+"""
+
+
+@pytest.fixture(scope="module")
+def killed(mlflow: MlflowServer, workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a training whose process got SIGKILL once its run was on the server; and the run's id."""
+    made = tmp_path_factory.mktemp("pod")
+    for name in ("params.yaml", *INPUTS):
+        (made / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / name).symlink_to(workspace / name)
+    with subprocess.Popen(
+        [sys.executable, "-c", IN_A_POD], cwd=made, env=os.environ | {server.TRACKING_URI: mlflow.address}
+    ) as pod:
+        try:
+
+            def run_id() -> str | None:
+                assert pod.poll() is None
+                with working_folder(made):
+                    return next((kept.sent(mlflow.address).run_id for kept in journals()), None)
+
+            found = wait_until(run_id)
+        finally:
+            pod.kill()
+    assert MlflowClient(mlflow.address).get_run(found).info.status == "RUNNING"
+    return made, found
+
+
+def test_the_run_of_a_killed_pod_is_killed_when_the_next_attempt_begins(
+    killed: tuple[Path, str], client: MlflowClient, folder: Path
+) -> None:
+    """The next pod has an empty disk, and begins a run of its own."""
+    _, first = killed
+    client.update_run(first, "RUNNING")  # as the kill left it, whichever test comes first
+    experiment = client.get_run(first).info.experiment_id
+    of_another_step = client.create_run(experiment, tags={"siamese.step": "s3://another/train/model"}).info.run_id
+    for step in ("s3://a/train/model", "s3://third/train/model"):
+        second = trained([1], elsewhere=facts.Elsewhere({"path": "data"}, facts.TRAINED_WITH, step))
+        assert second.run_id != first
+        statuses = [client.get_run(run).info.status for run in (first, of_another_step, second.run_id)]
+        assert statuses == ["KILLED", "RUNNING", "FINISHED"]
+
+
+def test_the_run_of_a_killed_process_is_killed_after_a_sync(killed: tuple[Path, str], client: MlflowClient) -> None:
+    folder, run_id = killed
+    client.update_run(run_id, "RUNNING")
+    with working_folder(folder):
+        assert cli.run(["sync"]) == 0
+        assert client.get_run(run_id).info.status == "KILLED"
 
 
 def test_a_failed_training_has_failed_on_the_server(client: MlflowClient, folder: Path) -> None:

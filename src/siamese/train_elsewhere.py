@@ -28,6 +28,7 @@ def run(
     data: Mapping[str, Any],
     tracking_uri: str,
     working_folder: str,
+    step: str,
 ) -> None:
     """Trains, recorded as a run of MLflow; begun again in another container, goes on.
 
@@ -38,6 +39,7 @@ def run(
         data: where the images came from, by names of `siamese.tracking.facts.ORIGIN`.
         tracking_uri: of the MLflow server; "": the environment says it.
         working_folder: folder or URI that outlives the container; "": none does.
+        step: what all attempts of this step of this run have in common, and no other step.
 
     Raises:
         InputError, siamese.signals.Interrupted: as `siamese.train.run`; a section isn't allowed.
@@ -47,7 +49,7 @@ def run(
     with (
         used(tracking_uri),
         working_files(working_folder),
-        recorded(params, catalog_file, history_file, run_file, Elsewhere(data, [*sections])) as listener,
+        recorded(params, catalog_file, history_file, run_file, Elsewhere(data, [*sections], step)) as listener,
     ):
         first = references.initial_weights(params.model.initial_weights)
         written = model_folder, history_file

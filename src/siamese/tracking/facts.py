@@ -26,6 +26,7 @@ CATALOG_DIGEST = "catalog:"  # marks a digest of the catalog, where DVC doesn't 
 # The sections of params.yaml that a training's run records: those of the steps up to it. `siamese register` adds the
 # rest, as the evaluation used it and as it is then.
 TRAINED_WITH = ("data", "sample", "catalog", "pairs", "preprocess", "model", "train", "tracking")
+STEP = "siamese.step"  # tag of a run of a pipeline: what all attempts of its step have in common, and no other step
 RECORDED = "siamese.recorded"  # tag of a run that was made when training was over
 
 IMAGE_COMMIT = "SIAMESE_COMMIT"  # set in the images: the commit they were built from
@@ -50,10 +51,12 @@ class Elsewhere:
     Attributes:
         data: what `ORIGIN` names, as far as it is known; what else is there isn't told.
         sections: of the parameters, those that it was given.
+        step: what all attempts of this step of this run have in common, and no other step, such as an output's address.
     """
 
     data: Mapping[str, Any]
     sections: Collection[str]
+    step: str
 
 
 def tags(data_path: str, catalog_file: Path, elsewhere: Elsewhere | None = None) -> dict[str, str]:
@@ -61,11 +64,14 @@ def tags(data_path: str, catalog_file: Path, elsewhere: Elsewhere | None = None)
     if elsewhere:
         told = {name: elsewhere.data[name] for name in ORIGIN if elsewhere.data.get(name)}
         data = {"hash": _catalog_digest(catalog_file).value} | told
+        step = elsewhere.step
     else:
         found = data_digest(data_path, catalog_file)
         data = {"path": data_path, "hash": found.value, "hash.source": found.source}
+        step = ""
     known = {f"siamese.data.{name}": value for name, value in data.items()} | {
         "siamese.version": __version__,
+        STEP: step,
         "siamese.dvc_lock": sha256(LOCK) if LOCK.is_file() else "",
         "mlflow.source.name": "siamese train",
         "mlflow.source.type": "LOCAL",

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from siamese.errors import InputError, reason_of
-from siamese.tracking.journal import CHECKPOINT, Journal, Sent, link
+from siamese.tracking.facts import STEP
+from siamese.tracking.journal import CHECKPOINT, KILLED, RUNNING, Journal, Sent, link
 from siamese.tracking.server import (
     Unreachable,
     in_turn,
@@ -88,6 +89,7 @@ def find_or_create_run(journal: Journal, client: MlflowClient, uri: str) -> str:
     experiment = _experiment(client, begun["experiment"], uri)
     run_id = find_run(client, journal.training, [experiment])
     if run_id is None:
+        _end_earlier_attempts(client, experiment, begun)
         tags = begun["tags"] | {TRAINING_TAG: journal.training}
         if begun["sweep"]:
             with in_turn("sweeps"):
@@ -95,6 +97,15 @@ def find_or_create_run(journal: Journal, client: MlflowClient, uri: str) -> str:
         made = client.create_run(experiment, start_time=begun["time"], run_name=begun["name"], tags=tags)
         run_id = made.info.run_id
     return run_id
+
+
+def _end_earlier_attempts(client: MlflowClient, experiment: str, begun: Record) -> None:
+    """End the runs that killed attempts of the same pipeline step left RUNNING: none is alive when the next begins."""
+    step = begun["tags"].get(STEP)
+    if step:
+        left = client.search_runs([experiment], f'tags.`{STEP}` = "{step}" AND attributes.status = "{RUNNING}"')
+        for run in left:
+            client.set_terminated(run.info.run_id, KILLED, begun["time"])
 
 
 @contextmanager
@@ -165,7 +176,7 @@ def _parts(values: Mapping[str, str], size: int) -> Iterator[list[tuple[str, str
 
 
 def _set_status(client: MlflowClient, run_id: str, status: str, time: int) -> None:
-    if status == "RUNNING":
+    if status == RUNNING:
         client.update_run(run_id, status)
     else:
         client.set_terminated(run_id, status, time)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import platform
 import secrets
 import shutil
 import threading
@@ -80,10 +81,19 @@ class Journal:
                     raise
 
     def mend(self) -> None:
-        """Removes the half of a line that a killed process left, so that the next record begins a line of its own."""
+        """Removes the half of a line that a killed process left, so that the next record begins a line of its own.
+
+        Of a journal that is an older copy than what was sent, everything is sent again.
+
+        Raises:
+            InputError: that can't be noted.
+        """
         with suppress(FileNotFoundError), (self.folder / _JOURNAL).open("r+b") as journal:
             content = journal.read()
-            journal.truncate(content.rfind(b"\n") + 1)
+            end = journal.truncate(content.rfind(b"\n") + 1)
+            for server, sent in self._sent().items():
+                if sent.position > end:
+                    self.mark(server, Sent(sent.run_id))
 
     def read(self, position: int = 0) -> list[tuple[int, dict[str, Any]]]:
         """The whole records from a position on, each with the position behind it."""
@@ -155,6 +165,10 @@ class Journal:
         """The training's status as recorded last; a training that was killed couldn't say so, and is RUNNING."""
         return next((record["value"] for _, record in reversed(self.read()) if record["kind"] == "status"), RUNNING)
 
+    def machine(self) -> dict[str, str]:
+        """The machine that trained last, as `this_machine` gives it; empty if an older version recorded it."""
+        return next((record["machine"] for _, record in reversed(self.read()) if "machine" in record), {})
+
     def beginning(self) -> dict[str, Any]:
         """The first record, of kind `run`; empty where nothing is recorded."""
         with suppress(FileNotFoundError), (self.folder / _JOURNAL).open("rb") as journal:
@@ -200,6 +214,15 @@ class Journal:
 def journals() -> list[Journal]:
     """All journals of the project, the oldest first."""
     return [Journal(file.parent) for file in sorted((project() / TRACKING).glob(f"*/{_JOURNAL}"))]
+
+
+def this_machine() -> dict[str, str]:
+    """Return this machine's `host` name, and `boot`, an id that it has until it starts again."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:  # a system that has none
+        boot = ""
+    return {"host": platform.node(), "boot": boot}
 
 
 def new_id() -> str:

@@ -143,7 +143,7 @@ class Recorder:
         try:
             if found:
                 kept.mend()
-                kept.add("status", value=journal.RUNNING)
+                kept.add("status", value=journal.RUNNING, machine=journal.this_machine())
                 if others := continued(kept, known):
                     kept.add("tags", values=others)
             else:
@@ -308,6 +308,7 @@ def add_beginning(
         experiment=params.tracking.experiment,
         sweep=sweep(),
         tags=dict(known),
+        machine=journal.this_machine(),
         **when,
     )
     kept.add("params", values=facts.flat_params(params, sections))

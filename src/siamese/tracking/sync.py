@@ -12,6 +12,7 @@ from siamese.dvc_stage import params_used
 from siamese.errors import InputError
 from siamese.files import existing
 from siamese.params import Params
+from siamese.progress import say
 from siamese.tracking import facts, journal, record
 from siamese.tracking.forward import find_run, send
 from siamese.tracking.journal import Journal, Sent
@@ -33,6 +34,9 @@ class Synced:
 def sync() -> list[Synced]:
     """Sends what is left of each journal to the server, but for trainings that go on at this moment.
 
+    A training that was killed is KILLED from now on, if it ran on this machine. Of another machine's it is not known:
+    not every file system that machines share knows the locks of all of them.
+
     Raises:
         InputError: the server can't be used.
     """
@@ -44,7 +48,9 @@ def sync() -> list[Synced]:
         if holding is None:
             continue  # that process sends its own
         with holding:
-            _note_end(kept)
+            if not _note_end(kept):
+                host = kept.machine().get("host", "another machine")
+                say(f"sync: run {kept.beginning()['name']} goes on, or was killed, on {host}; run `siamese sync` there")
             if kept.begun() and kept.left(shown(uri)):
                 client = client or connect(uri)
                 try:
@@ -108,12 +114,21 @@ def record_afterwards(kept: Journal, history_file: Path, catalog_file: Path, par
     kept.add("status", value=journal.FINISHED, time=ended)
 
 
-def _note_end(kept: Journal) -> None:
-    """A training that was killed couldn't say so itself."""
+def _note_end(kept: Journal) -> bool:
+    """Note the end of a training that was killed and couldn't say so itself, and that no process has now.
+
+    Returns:
+        False if it ran on another machine, where it may go on.
+    """
     if kept.begun() and kept.status() == journal.RUNNING:
+        last, here = kept.machine(), journal.this_machine()
+        # The lock, which is free, is proof for processes of this boot. Those of this machine's earlier boots are gone.
+        same_boot = here["boot"] != "" and here["boot"] == last.get("boot")
+        if not same_boot and here["host"] != last.get("host"):
+            return False
         kept.mend()
-        last = kept.read()[-1][1]["time"]
-        kept.add("status", value=journal.KILLED, time=last)
+        kept.add("status", value=journal.KILLED, time=kept.read()[-1][1]["time"])
+    return True
 
 
 def _training_of(run_file: Path) -> str:

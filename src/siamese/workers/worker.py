@@ -33,7 +33,7 @@ def work(folder: Path) -> None:
     chief = replicas.worker_here() == 0
     place = order.checkpoints or str(folder / "working") if chief else ""
     files = *shared.inputs, shared.model, shared.history, shared.run
-    train_elsewhere.run(*files, order.sections, order.data, order.tracking_uri, place)
+    train_elsewhere.run(*files, order.sections, order.data, order.tracking_uri, place, folder.name)
 
 
 def take_place(longest: float = LONGEST_WAIT) -> None:
