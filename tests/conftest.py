@@ -48,7 +48,7 @@ SMALL = {
     "evaluate.one_shot_trials": 20,
     "tracking.checkpoints": "none",  # half a gigabyte each
 }
-for name in ("MLFLOW_TRACKING_URI", "SIAMESE_SWEEP", "DVC_EXP_BASELINE_REV", "DVC_EXP_NAME"):
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "SIAMESE_SWEEP", "DVC_EXP_BASELINE_REV", "DVC_EXP_NAME"):
     os.environ.pop(name, None)  # no test writes to a developer's own server
 os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = f"{PATIENCE:.0f}"  # a server on a busy machine is slow, not away
 progress.SECONDS_BETWEEN_LINES = PATIENCE  # or on a busy machine there would be lines that tests don't expect

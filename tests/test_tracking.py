@@ -134,7 +134,16 @@ def of_tracking(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def training(mlflow: MlflowServer, workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+def orchestrators(mlflow: MlflowServer) -> str:
+    """The run that an orchestrator made for a training, in an experiment of its own."""
+    its_client = MlflowClient(mlflow.address)
+    return its_client.create_run(its_client.create_experiment("KFP-Default"), run_name="train").info.run_id
+
+
+@pytest.fixture(scope="module")
+def training(
+    mlflow: MlflowServer, orchestrators: str, workspace: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[str]]:
     """A folder, a git repository of one commit, in which `siamese train` has run; and what it said."""
     made = tmp_path_factory.mktemp("training")
     for name in ("params.yaml", *INPUTS):
@@ -155,7 +164,8 @@ def training(mlflow: MlflowServer, workspace: Path, tmp_path_factory: pytest.Tem
             "train.checkpoint_every=1",
         ],
         cwd=made,
-        env=os.environ | {"MLFLOW_TRACKING_URI": mlflow.address.replace("//", "//someone:secret@")},
+        env=os.environ
+        | {"MLFLOW_TRACKING_URI": mlflow.address.replace("//", "//someone:secret@"), "MLFLOW_RUN_ID": orchestrators},
         capture_output=True,
         text=True,
         check=True,
@@ -772,6 +782,94 @@ def test_trainings_of_a_sweep_are_nested_under_one_run(
         assert client.get_run(parent).info.run_name == name
         assert len(client.search_runs([runs[0].info.experiment_id])) == 3
     assert runs[0].info.run_name == environment.get("DVC_EXP_NAME", runs[0].data.tags["siamese.training"])
+
+
+# Under the run that an orchestrator made
+
+
+def test_a_training_is_nested_under_the_orchestrators_run_and_logs_nothing_to_it(
+    training: tuple[Path, list[str]], orchestrators: str, client: MlflowClient
+) -> None:
+    """Kubeflow Pipelines names it in MLFLOW_RUN_ID, by which MLflow's own functions would go on with it."""
+    own = client.get_run(run_json(training[0])["run_id"])
+    parent = client.get_run(orchestrators)
+    assert own.data.tags["mlflow.parentRunId"] == orchestrators
+    assert parent.data.tags["siamese.run"] == own.info.run_id
+    assert parent.info.status == "RUNNING"  # Kubeflow Pipelines ends it
+    assert (parent.data.metrics, parent.data.params, files_of(client, orchestrators)) == ({}, {}, [])
+    assert {name for name in parent.data.tags if name.startswith("siamese.")} == {"siamese.run"}
+
+
+@pytest.fixture
+def parents(client: MlflowClient) -> list[str]:
+    """Two runs of an orchestrator."""
+    found = client.get_experiment_by_name("orchestrator")
+    experiment = found.experiment_id if found else client.create_experiment("orchestrator")
+    return [client.create_run(experiment).info.run_id for _ in range(2)]
+
+
+def children(client: MlflowClient, parent: str) -> list[str]:
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    return [run.info.run_id for run in client.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{parent}'")]
+
+
+def test_a_training_that_goes_on_is_nested_under_the_run_of_who_went_on(
+    client: MlflowClient, folder: Path, parents: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second pipeline run takes up the checkpoints of a first one: one run, which both name."""
+    monkeypatch.setenv("MLFLOW_RUN_ID", parents[0])
+    with pytest.raises(InputError, match="no room"):
+        trained([1], meanwhile=fail)
+    (kept,) = journals()
+    (run,) = runs_of(client, kept.training)
+    assert children(client, parents[0]) == [run.info.run_id]
+    monkeypatch.setenv("MLFLOW_RUN_ID", parents[1])
+    named = trained([2], after=[1])
+    assert named.run_id == run.info.run_id
+    assert [children(client, parent) for parent in parents] == [[], [named.run_id]]
+    assert [client.get_run(parent).data.tags["siamese.run"] for parent in parents] == [named.run_id] * 2
+
+
+def fail(_: int) -> None:
+    raise InputError("no room")
+
+
+def test_the_orchestrators_run_names_the_last_attempt(
+    client: MlflowClient, folder: Path, parents: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A retried pod has the same MLFLOW_RUN_ID and an empty disk."""
+    monkeypatch.setenv("MLFLOW_RUN_ID", parents[0])
+    runs = [trained([1]).run_id for _ in range(2)]
+    assert sorted(children(client, parents[0])) == sorted(runs)
+    assert client.get_run(parents[0]).data.tags["siamese.run"] == runs[1]
+
+
+@pytest.mark.parametrize("why", ["another server's", "deleted"])
+def test_a_run_that_this_server_does_not_have_is_one_line(
+    client: MlflowClient, folder: Path, parents: list[str], monkeypatch: pytest.MonkeyPatch, capsys, why: str
+) -> None:
+    parent = "0" * 32 if why == "another server's" else parents[0]
+    client.delete_run(parents[0])
+    monkeypatch.setenv("MLFLOW_RUN_ID", parent)
+    run = client.get_run(trained([1]).run_id)
+    assert run.info.status == "FINISHED" and "mlflow.parentRunId" not in run.data.tags
+    assert recorded(client, run.info.run_id) == [(1, 1.0)]
+    _, said = of_tracking(capsys)
+    assert said == (
+        f"tracking: MLFLOW_RUN_ID {parent}: not a run of {os.environ[server.TRACKING_URI]}, or not one to write to; "
+        "the training's run is not nested"
+    )
+
+
+def test_a_training_of_a_sweep_stays_nested_under_the_sweep(
+    client: MlflowClient, folder: Path, parents: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIAMESE_SWEEP", "rates of an orchestrator")
+    monkeypatch.setenv("MLFLOW_RUN_ID", parents[0])
+    run = client.get_run(trained([1]).run_id)
+    sweep = client.get_run(run.data.tags["mlflow.parentRunId"])
+    assert sweep.info.run_name == "rates of an orchestrator"
+    assert client.get_run(parents[0]).data.tags["siamese.run"] == run.info.run_id
 
 
 SENDER = """

@@ -87,7 +87,12 @@ def made(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     data = dsl.Dataset(name="data", uri=str(workspace / values.data.path), metadata=dict(DATA))
     table, tree = partial(out, dsl.Dataset), partial(out, dsl.Artifact)
     (folder / "outputs").mkdir()
-    with mlflow_server(tmp_path_factory.mktemp("server")) as address, working_folder(folder):
+    with (
+        mlflow_server(tmp_path_factory.mktemp("server")) as address,
+        working_folder(folder),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("MLFLOW_RUN_ID", connect(address).create_run("0").info.run_id)  # as KFP's MLflow integration does
         limit = values.data.max_pixels
         call("catalog")(data, given["catalog"], limit, *DATA.values(), table("catalog"), table("rejected"))
         call("pairs")(artifacts["catalog"], given["pairs"], table("pairs"))
@@ -304,6 +309,10 @@ def test_registered_and_promoted_the_first_model_is_champion(made: Made, tmp_pat
         assert (tmp_path / "gate.md").read_text().startswith("# of-components, version 1: accepted by the gate")
         assert promote() == (True, False)
     assert made.client.get_model_version_by_alias("of-components", "champion").version == "1"
+    of_kfp = made.client.get_run(os.environ["MLFLOW_RUN_ID"])
+    assert (of_kfp.data.metrics, of_kfp.data.params, of_kfp.info.status) == ({}, {}, "RUNNING")
+    assert of_kfp.data.tags["siamese.run"] == run.info.run_id and of_kfp.outputs.model_outputs == []
+    assert made.client.list_artifacts(of_kfp.info.run_id) == []
 
 
 def test_what_a_section_may_not_hold_is_told_in_a_line(made: Made, tmp_path: Path) -> None:

@@ -217,6 +217,28 @@ def test_the_job_asks_for_as_many_workers_as_the_cluster_file_says(tmp_path: Pat
     assert manifest.runtime("j", wanted, "/siamese/workers/j") == expected
 
 
+def test_workers_get_what_kubeflow_gives_the_launcher_of_its_mlflow_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But nothing that a secret holds, nor a login: a manifest is no place for one."""
+    given = {
+        "MLFLOW_RUN_ID": "a" * 32,
+        "MLFLOW_TRACKING_URI": "http://mlflow.kubeflow:5000",
+        "MLFLOW_WORKSPACE": "out of a secret",
+        "MLFLOW_TRACKING_TOKEN": "secret",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    wanted = look("/siamese", environment={"A": "1"}, secrets={"space": {"key": "MLFLOW_WORKSPACE"}})
+    job_set = manifest.runtime("j", wanted, "/siamese/workers/j")["spec"]["template"]["spec"]
+    (container,) = job_set["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["containers"]
+    assert container["env"] == [
+        {"name": "SIAMESE_WORKERS", "value": "j-node-0-0.j:2222,j-node-0-1.j:2222"},
+        {"name": "A", "value": "1"},
+        {"name": "MLFLOW_RUN_ID", "value": "a" * 32},
+        {"name": "MLFLOW_TRACKING_URI", "value": "http://mlflow.kubeflow:5000"},
+        {"name": "MLFLOW_WORKSPACE", "valueFrom": {"secretKeyRef": {"name": "space", "key": "key"}}},
+    ]
+
+
 def test_the_pipeline_has_the_launcher_in_the_place_of_the_step(tmp_path: Path) -> None:
     """It waits, and needs no GPU itself; what comes after it reads its outputs as those of the step."""
     (tmp_path / "cluster.yaml").write_text(OWN)

@@ -24,7 +24,7 @@ from siamese.tracking.server import (
     shown,
     uploading,
 )
-from siamese.tracking.sweeps import parent_run
+from siamese.tracking.sweeps import PARENT, nest, parent_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -93,7 +93,7 @@ def find_or_create_run(journal: Journal, client: MlflowClient, uri: str) -> str:
         tags = begun["tags"] | {TRAINING_TAG: journal.training}
         if begun["sweep"]:
             with in_turn("sweeps"):
-                tags["mlflow.parentRunId"] = parent_run(client, experiment, begun["sweep"], begun["time"])
+                tags[PARENT] = parent_run(client, experiment, begun["sweep"], begun["time"])
         made = client.create_run(experiment, start_time=begun["time"], run_name=begun["name"], tags=tags)
         run_id = made.info.run_id
     return run_id
@@ -157,6 +157,8 @@ def _log(journal: Journal, client: MlflowClient, run_id: str, records: list[Reco
                 client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags])
         case "status":
             _set_status(client, run_id, first["value"], first["time"])
+        case "parent":
+            nest(client, run_id, first["run"], in_sweep=bool(journal.beginning()["sweep"]))
         case "data":
             _log_data(client, run_id, first)
         case "artifact":

@@ -27,7 +27,7 @@ from siamese.tracking import facts, journal, machine
 from siamese.tracking.facts import Elsewhere
 from siamese.tracking.journal import Journal
 from siamese.tracking.server import connect, shown, tracking_uri
-from siamese.tracking.sweeps import name_in_sweep, sweep
+from siamese.tracking.sweeps import name_in_sweep, orchestrators_run, sweep
 
 LONGEST_WAIT = 60.0  # seconds after training in which the server may take nothing of what isn't sent yet
 WAIT_WHEN_STOPPED = 5.0  # after an interruption or a failure
@@ -149,6 +149,8 @@ class Recorder:
             else:
                 sections = self._elsewhere.sections if self._elsewhere else facts.TRAINED_WITH
                 add_beginning(kept, self._params, known, origin.key, sections)
+            if parent := orchestrators_run():
+                kept.add("parent", run=parent)
             add_files(kept, self._params, self._catalog_file)
             kept.keep_text(as_json(environment), "training/environment.json")
             add_epochs(kept, history)

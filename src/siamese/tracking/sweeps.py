@@ -1,9 +1,12 @@
-"""Sweeps: trainings that belong together, nested under one parent run."""
+"""Runs that a training's run is nested under: that of a sweep, and the one that an orchestrator made for it."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
+
+from siamese.progress import say
+from siamese.tracking.server import shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -11,7 +14,12 @@ if TYPE_CHECKING:
 SWEEP = "SIAMESE_SWEEP"  # environment: the name of the sweep that a training belongs to
 TAG = "siamese.sweep"  # of the parent alone
 
+RUN_ID = "MLFLOW_RUN_ID"  # environment: the run that an orchestrator made for this process, as Kubeflow Pipelines does
+CHILD = "siamese.run"  # tag of that run: the training's own
+PARENT = "mlflow.parentRunId"  # tag by which MLflow nests a run under another
+
 _DVC_BASELINE, _DVC_NAME = "DVC_EXP_BASELINE_REV", "DVC_EXP_NAME"  # set by `dvc exp run`
+_NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED")  # the second: it was deleted
 
 
 def sweep() -> str | None:
@@ -23,6 +31,36 @@ def sweep() -> str | None:
 def name_in_sweep() -> str | None:
     """The experiment's name, where DVC runs one."""
     return os.environ.get(_DVC_NAME)
+
+
+def orchestrators_run() -> str | None:
+    """Return the id of the run that an orchestrator made for this process."""
+    return os.environ.get(RUN_ID) or None
+
+
+def nest(client: MlflowClient, run_id: str, parent: str, in_sweep: bool) -> None:
+    """Link a training's run and the one that an orchestrator made for it to each other.
+
+    A run that this server doesn't have, as it is another server's, or that this user may not write to is reported.
+
+    Args:
+        in_sweep: whether the training's run is nested under its sweep, where it stays.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if parent == run_id:
+        return
+    try:
+        client.set_tag(parent, CHILD, run_id)
+        if not in_sweep:
+            client.set_tag(run_id, PARENT, parent)
+    except MlflowException as error:
+        if error.error_code not in _NOT_THERE:
+            raise
+        say(
+            f"tracking: {RUN_ID} {parent}: not a run of {shown(client.tracking_uri)}, or not one to write to; "
+            "the training's run is not nested"
+        )
 
 
 def parent_run(client: MlflowClient, experiment: str, name: str, time: int) -> str:

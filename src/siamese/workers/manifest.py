@@ -8,6 +8,7 @@ to pods: <job>-<replicated job>-0-<index>.<job>.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from pydantic import Field
@@ -20,6 +21,8 @@ JOB_OF_POD = "jobset.sigs.k8s.io/jobset-name"  # label of a pod: the JobSet's na
 ADDRESSES = "SIAMESE_WORKERS"
 INDEX = "JOB_COMPLETION_INDEX"
 PORT = 2222
+# What Kubeflow Pipelines gives the launcher of its MLflow server, but for logins, which a manifest must not hold.
+HANDED_ON = ("MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_AUTH", "MLFLOW_WORKSPACE")
 NODE = "node"  # what Trainer calls the job and the container that train
 TIME_TO_STOP = 120  # seconds from SIGTERM to SIGKILL: a checkpoint is written meanwhile
 
@@ -122,7 +125,10 @@ def _pod(name: str, look: Look, folder: str) -> dict[str, Any]:
         memory = {"medium": "Memory", "sizeLimit": look.shared_memory}
         volumes.append({"name": "shared-memory", "emptyDir": memory})
         mounts.append({"name": "shared-memory", "mountPath": "/dev/shm"})
+    of_launcher = {variable: os.environ[variable] for variable in HANDED_ON if variable in os.environ}
+    from_secrets = {variable for keys in look.secrets.values() for variable in keys.values()}
     given = {ADDRESSES: ",".join(addresses(name, look.count)), **look.environment}
+    given |= {variable: value for variable, value in of_launcher.items() if variable not in from_secrets}
     variables: list[dict[str, Any]] = [{"name": variable, "value": value} for variable, value in given.items()]
     for secret, keys in look.secrets.items():
         for key, variable in keys.items():
