@@ -27,7 +27,7 @@ from argo_workflow import LATE, LOST, ArgoWorkflow, Plan, is_exit
 from kfp_server import Asked, KfpServer
 from kubernetes_server import NAMESPACE, KubernetesServer
 from kubernetes_server import PREFIX as TRAINER
-from waiting import PATIENCE
+from waiting import PATIENCE, wait_until
 
 SPEC_RUNNER = Path(__file__).with_name("spec_runner.py")
 POLICIES = {"2.17": "OnError", "2.16": "OnFailure"}  # Argo's, as each version of KFP has it configured
@@ -79,11 +79,20 @@ class Execution:
     def is_over(self) -> bool:
         return self.process.poll() is not None
 
-    def end(self) -> None:
-        """Ends all of its processes."""
-        if not self.is_over():
-            os.killpg(self.process.pid, signal.SIGKILL)
+    def end(self, asks: Callable[[], bool] = lambda: True) -> None:
+        """End all of its processes: by a signal, and by another as soon as `asks` is true."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
             self.process.wait(timeout=PATIENCE)
+            wait_until(lambda: asks() or not self._goes_on())
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def _goes_on(self) -> bool:
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
 
     def log(self, pod: str) -> str:
         file = self.folder / "pods" / f"{pod}.log"
@@ -178,11 +187,13 @@ class ExecutingKfp(KfpServer):
         folder: for what runs leave.
         environment: of the steps.
         kfp: the version, which decides what is retried.
+        job_deletions: how often Kubernetes was asked to delete a TrainJob.
     """
 
     folder: Path = field(default_factory=Path)
     environment: dict[str, str] = field(default_factory=dict)
     kfp: str = "2.17"
+    job_deletions: Callable[[], int] = lambda: 0
     fired: dict[str, datetime] = field(default_factory=dict)
 
     def answer(self, asked: Asked) -> Any:
@@ -209,8 +220,10 @@ class ExecutingKfp(KfpServer):
         return {key: value for key, value in run.items() if key != "pipeline_spec"}
 
     def terminate_run(self, asked: Asked, number: str) -> dict:
+        """End the pods as was seen on a real cluster: a launcher has the time for one request."""
         answer = super().terminate_run(asked, number)
-        self.execution(number).end()
+        launches, before = "train-on-workers" in self.execution(number).steps(), self.job_deletions()
+        self.execution(number).end(lambda: not launches or self.job_deletions() > before)
         return answer
 
     def execution(self, run: str) -> Execution:

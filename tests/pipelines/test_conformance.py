@@ -87,6 +87,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
             )
         )
         kubernetes.kfp = kfp
+        kfp.job_deletions = lambda: sum(way == "DELETE" and "/trainjobs/" in path for way, path in kubernetes.asked)
         opened.callback(kfp.end)
         given = {
             "KFP_HOST": kfp.address,
