@@ -231,17 +231,17 @@ class Endpoint:
         tags = self.registry.get_model_version(self.name, version).tags
         return tags.get("siamese.refused.why", "") or ("accepted" if "siamese.promoted.at" in tags else "")
 
-    def weights(self, version: str, folder: Path) -> list[np.ndarray]:
-        """The weights of a version's network."""
-        import keras
+    def weights(self, version: str, folder: Path) -> dict[str, np.ndarray]:
+        """The weights of a version's servable model, by name."""
         import mlflow.artifacts
-
-        import siamese.network  # noqa: F401  registers the layer that the network has
+        import tensorflow as tf
 
         uri = self.registry.get_model_version_download_uri(self.name, version)
         mlflow.artifacts.download_artifacts(uri, dst_path=str(folder), tracking_uri=self.tracking_uri)
-        (file,) = folder.rglob("siamese.keras")
-        return keras.models.load_model(file).get_weights()
+        (index,) = folder.rglob("variables.index")
+        read = tf.train.load_checkpoint(str(index.with_suffix("")))
+        names = [name for name in read.get_variable_to_shape_map() if name.endswith("/.ATTRIBUTES/VARIABLE_VALUE")]
+        return {name: read.get_tensor(name) for name in names}
 
     def champion(self) -> str | None:
         """Its champion's version."""
