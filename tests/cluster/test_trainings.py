@@ -36,7 +36,7 @@ def checkpoints(endpoint: Endpoint) -> str:
     return address
 
 
-@pytest.mark.parametrize("loss", [LOST, KILLED])
+@pytest.mark.parametrize("loss", [LOST, KILLED], ids=["lost_pod", "killed_process"])
 def test_an_interrupted_training(
     endpoint: Endpoint, pods: Pods, first: Ended, checkpoints: str, tmp_path: Path, saw: Saw, loss: str
 ) -> None:

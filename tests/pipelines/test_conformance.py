@@ -151,6 +151,14 @@ def test_notify_that_fails_is_found(elsewhere: dict[str, str], also_failing: tup
 
 
 @pytest.mark.slow
+def test_the_suite_passes_but_for_its_longest_checks(installation: dict[str, str]) -> None:
+    checked = check(installation, "-k", "not two_workers and not lost_pod")
+    found = checked.outcomes()
+    assert set(found.values()) == {"passed"}, found
+    assert len(found) == 13
+
+
+@pytest.mark.long
 def test_the_suite_passes(installation: dict[str, str]) -> None:
     checked = check(installation)
     found = checked.outcomes()
