@@ -31,7 +31,8 @@ def promote(
         gate_report: the gate's report.
 
     Returns:
-        accepted: what the gate says (a champion already is accepted); moved: whether the alias was moved.
+        accepted: what the gate says (a champion already is accepted, a version that was rolled back is not); moved:
+            whether the alias was moved.
     """
     from pathlib import Path
     from tempfile import TemporaryDirectory
@@ -41,6 +42,7 @@ def promote(
     from siamese.params import PromoteParams, section
     from siamese.progress import say
     from siamese.promote import gate_report as report
+    from siamese.promote.candidate import taken_back
     from siamese.registry import resolve
     from siamese.tracking.server import used
 
@@ -49,6 +51,10 @@ def promote(
     limits = section(PromoteParams, params)
     with used(tracking_uri), TemporaryDirectory() as models:
         registry, judged = resolve(version)
+        if against := taken_back(judged):
+            Path(gate_report.path).write_text(f"{against}\n", encoding="utf-8")
+            say(against)
+            return (False, False)
         done = step.run(registry, *inputs, Path(models), limits, dry_run=False, version=judged)
     text = report.page(registry.name, done)
     Path(gate_report.path).write_text(text, encoding="utf-8")

@@ -264,6 +264,20 @@ def test_the_pipelines_step_judges_the_version_that_its_run_registered(
     assert aliases(name) == {"challenger": 3, "champion": 2, "previous": 1}
 
 
+def test_the_pipelines_step_does_not_promote_again_what_a_person_took_back(
+    component, better: Uploaded, worse: Uploaded, name: str
+) -> None:
+    """A schedule registers the same version again as long as the data stay the same."""
+    worse.version(name, "champion")
+    registered_here = better.version(name, "challenger").uri
+    assert component(registered_here)[0] == (True, True)
+    promote.rollback(Registry(name), "complaints")
+    outputs, told = component(registered_here)
+    assert outputs == (False, False)
+    assert told.startswith("version 2 was rolled back by ")
+    assert aliases(name)["champion"] == 1
+
+
 # A champion that can't be compared
 
 

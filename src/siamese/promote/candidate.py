@@ -67,10 +67,15 @@ def registered_version(
     version = registry.with_tag(SAME, read(model_folder, threshold_file, metrics_file).digest)
     if version is None:
         raise InputError(f"the model in {model_folder} is not registered: run `siamese register` first")
+    return version, taken_back(version)
+
+
+def taken_back(version: Version) -> str | None:
+    """Return why a machine must not promote a version: a person rolled it back; None if it may."""
     by, at = (version.tags.get(f"{ROLLED_BACK}.{what}") for what in ("by", "at"))
-    if at and CHAMPION not in version.aliases:
-        return version, (
-            f"version {version.number} was rolled back by {by}, {at}: `siamese promote {version.uri}` by hand promotes "
-            "it again"
-        )
-    return version, None
+    if at is None or CHAMPION in version.aliases:
+        return None
+    return (
+        f"version {version.number} was rolled back by {by}, {at}: `siamese promote {version.uri}` by hand promotes "
+        "it again"
+    )
