@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,6 +63,7 @@ def local(
             opened.enter_context(in_containers.exit_codes_kept())
             runner = _runner(here)
         else:
+            opened.enter_context(_python_by_path())
             runner = kfp_local.SubprocessRunner(use_venv=False)
             os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         kfp_local.init(runner, pipeline_root=str(root), enable_caching=caching)
@@ -73,6 +75,22 @@ def local(
             text = COLOUR.sub("", " ".join(str(error).split()))
             raise InputError(f"{text} Its words stand above, all that was said in {root / LOG}") from None
     print(f"local: done; what the steps wrote is in {root}, all that was said in {root / LOG}")
+
+
+@contextmanager
+def _python_by_path() -> Iterator[None]:
+    """Inside, steps run by the first `python3` in PATH.
+
+    As of 2.17.0, kfp writes the interpreter's path into a shell command without quotes, which spaces would break.
+    """
+    from kfp.local import subprocess_task_handler
+
+    before = subprocess_task_handler.replace_python_executable
+    subprocess_task_handler.replace_python_executable = lambda full_command, new_executable: full_command
+    try:
+        yield
+    finally:
+        subprocess_task_handler.replace_python_executable = before
 
 
 def _runner(project: Path) -> DockerRunner:

@@ -101,6 +101,9 @@ def main(folder: Path) -> int:
     task_executor.execute_single_task = pods.task
     task_dispatcher.run_single_task_implementation = pods.attempt
     subprocess_task_handler.run_local_subprocess = pods.process
+    subprocess_task_handler.replace_python_executable = lambda full_command, _: (
+        full_command
+    )  # by PATH, as in a container
     kfp_local.init(kfp_local.SubprocessRunner(use_venv=False), pipeline_root=wanted["root"], enable_caching=True)
     pipeline = components.load_component_from_text(yaml.safe_dump_all(wanted["pipeline"]))
     try:

@@ -6,6 +6,8 @@ Expected values follow backend/src/v2/metadata of KFP 2.17.0: `StructValueToMLMD
 
 import json
 import os
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,7 +72,12 @@ def test_a_value_that_the_backend_cannot_store_is_refused() -> None:
 def test_a_pipeline_on_this_machine_hands_on_metadata_as_a_cluster_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two components in processes of their own, started by `python -m pipelines local`."""
+    """Two components in processes of their own, started by `python -m pipelines local`; Python's path has a space."""
+    python = tmp_path / "face id/bin/python3"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
 
     @dsl.pipeline(name="metadata")
     def two_steps(file: str, metadata: dict) -> None:

@@ -28,7 +28,7 @@ from pipelines.steps import Changes, Step
 from siamese.errors import InputError
 
 RUNS = "/apis/v2beta1/runs"
-FOLLOWED = ("--wait", "--poll", "0.05")
+FOLLOWED = ("--wait", "--poll", "0.05", "--no-preflight")
 
 
 @pytest.fixture
