@@ -22,12 +22,16 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageFilter
 
-from siamese import catalog, places, scores
-from siamese.drift import HELD_OUT, differences, new_images, two_samples
-from siamese.drift.differences import Difference, Sample
-from siamese.images import canonical
-from siamese.params import DriftParams, load
-from siamese.verifier import Verifier
+from siamese import paths
+from siamese.config import load_params
+from siamese.data import catalog
+from siamese.data.images.formats import canonical
+from siamese.models import scoring
+from siamese.models.verifier import Verifier
+from siamese.monitoring import differences, sampling, two_sample_tests
+from siamese.monitoring.differences import Difference, Sample
+from siamese.monitoring.drift import HELD_OUT
+from siamese.params import DriftParams
 
 Change = Callable[[Image.Image], Image.Image]
 
@@ -109,10 +113,10 @@ def main() -> None:
     parser.add_argument("--identities", type=int, default=10**9, help="look at so many")
     parser.add_argument("--rounds", type=int, default=200)
     given = parser.parse_args()
-    values = load()
+    values = load_params()
     params, data = values.drift, Path(values.data.path)
-    verifier = Verifier.load(places.MODEL)
-    listed = chosen(pd.read_parquet(places.CATALOG), given.identities)
+    verifier = Verifier.load(paths.MODEL)
+    listed = chosen(pd.read_parquet(paths.CATALOG), given.identities)
     listed = listed.assign(held_out=listed.split.isin(HELD_OUT))
     same = looked_at(data, listed, verifier)
     held_out = len(np.unique(same.unit[same.held_out]))
@@ -140,9 +144,9 @@ def chosen(listed: pd.DataFrame, identities: int) -> pd.DataFrame:
 def looked_at(folder: Path, listed: pd.DataFrame, verifier: Verifier, change: Change = lambda image: image) -> Looked:
     """All images of a catalog, changed, by the way that files take."""
     tables, embedded = [], []
-    for start in range(0, len(listed), scores.IMAGES_AT_ONCE):
+    for start in range(0, len(listed), scoring.IMAGES_AT_ONCE):
         encoded, sizes = [], []
-        for path in listed.path[start : start + scores.IMAGES_AT_ONCE]:
+        for path in listed.path[start : start + scoring.IMAGES_AT_ONCE]:
             with Image.open(BytesIO(canonical((folder / path).read_bytes(), 10**9))) as image:
                 changed = change(image.convert("RGB"))
             content = BytesIO()
@@ -157,7 +161,7 @@ def looked_at(folder: Path, listed: pd.DataFrame, verifier: Verifier, change: Ch
 
 
 def thinned(sample: Sample, each: int, rng: np.random.Generator) -> Sample:
-    rows = new_images.draw(sample.unit, each, 10**9, rng)
+    rows = sampling.draw(sample.unit, each, 10**9, rng)
     values = sample.values.iloc[rows] if isinstance(sample.values, pd.DataFrame) else sample.values[rows]
     return Sample(values, sample.unit[rows])
 
@@ -166,7 +170,7 @@ def one_round(
     reference: tuple[Sample, Sample], new: tuple[Sample, Sample], params: DriftParams, seed: int
 ) -> tuple[Difference, ...]:
     """A comparison as the command makes it, with as many images of each identity on either side."""
-    each = min(new_images.typical_size(side[0].unit) for side in (reference, new))
+    each = min(sampling.typical_size(side[0].unit) for side in (reference, new))
     rng = np.random.default_rng(seed)
     theirs, ours = ([thinned(part, each, rng) for part in side] for side in (reference, new))
     seeded = params.model_copy(update={"seed": seed})
@@ -237,7 +241,7 @@ def of_training(same: Looked, params: DriftParams) -> str:
         found = differences.compare(alike, alike, (taken[0], taken[1]), params)[-1]
         lines.append(f"permuting {name}: effect {found.effect:.3f}, p {found.p_value:.4f}")
     for name, side in zip(("held out", "trained on"), sides, strict=True):
-        apart, whose = two_samples.euclidean(side.values), side.unit
+        apart, whose = two_sample_tests.euclidean(side.values), side.unit
         one = (whose[:, None] == whose) & ~np.eye(len(whose), dtype=bool)
         within, between = apart[one].mean(), apart[whose[:, None] != whose].mean()
         lines.append(f"{name}: mean distance {within:.3f} within an identity, {between:.3f} between")

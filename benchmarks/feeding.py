@@ -50,7 +50,7 @@ def main(images: int = 4096) -> None:
 
 def write(folder: Path, images: int) -> None:
     """A set of random pixels."""
-    from siamese import stored
+    from siamese.preprocessing.records import INDEX, file_name, index_of, index_table, to_records
 
     rng = np.random.default_rng(0)
     ids = sorted(f"{number:064x}" for number in rng.choice(2**62, images, replace=False).tolist())
@@ -58,10 +58,10 @@ def write(folder: Path, images: int) -> None:
     entries = []
     for number, first in enumerate(range(0, images, PER_FILE)):
         part = ids[first : first + PER_FILE]
-        records = stored.to_records(part, rng.integers(256, size=(len(part), 100, 100, 3), dtype=np.uint8))
-        records.tofile(folder / stored.file_name(number, -(-images // PER_FILE)))
-        entries.append(stored.index_of(records))
-    (folder / stored.INDEX).write_bytes(stored.index_table(entries))
+        records = to_records(part, rng.integers(256, size=(len(part), 100, 100, 3), dtype=np.uint8))
+        records.tofile(folder / file_name(number, -(-images // PER_FILE)))
+        entries.append(index_of(records))
+    (folder / INDEX).write_bytes(index_table(entries))
 
 
 def upload(folder: Path, address: str) -> None:
@@ -76,19 +76,20 @@ def upload(folder: Path, address: str) -> None:
 def measure(name: str, uri: str, images: int, address: str = "") -> None:
     """Prints images a second of `images` rows, median of three, after the connections are made; and the least time of
     a processor that the reader took for one, which other programs on the machine disturb less."""
-    from siamese import remote, stored
+    from siamese.preprocessing import pixel_store
+    from siamese.storage import object_store
 
     if address:
-        remote._SETTINGS["s3"]["endpoint_url"] = address
+        object_store._SETTINGS["s3"]["endpoint_url"] = address
     began = time.perf_counter()
-    stored.opened(remote.place(uri)).rows([0])
+    pixel_store.open_store(object_store.as_path(uri)).rows([0])
     opening = time.perf_counter() - began
     figures = []
     for batch in BATCHES:
         for ahead in (False, True):
             rates, spent = [], []
             for turn in range(3):
-                found = stored.opened(remote.place(uri))
+                found = pixel_store.open_store(object_store.as_path(uri))
                 order = np.random.default_rng(turn).permutation(len(found))[: images // batch * batch]
                 began, busy = time.perf_counter(), time.process_time()
                 batches = order.reshape(-1, batch)

@@ -20,12 +20,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from siamese import catalog, given, impostors, params, places, sample
-from siamese.gallery import COLUMNS, Gallery, How
-from siamese.identify import Identifier
-from siamese.impostors import Threshold
-from siamese.search import Head
-from siamese.verifier import Verifier
+from siamese import config, paths
+from siamese.data import catalog
+from siamese.data.synthetic import sample
+from siamese.identification import open_set_threshold
+from siamese.identification.gallery import COLUMNS, Gallery, How
+from siamese.identification.identify import Identifier
+from siamese.identification.open_set_threshold import OpenSetThreshold
+from siamese.models import scoring
+from siamese.models.scoring import Head
+from siamese.models.verifier import Verifier
 
 REFERENCES = 3
 OTHER_SEED = 1
@@ -50,7 +54,7 @@ class Pool:
 def pool_of(folder: Path, verifier: Verifier) -> Pool:
     images = catalog.collect(folder, 10**8).images[COLUMNS].astype(object)
     files = [folder / path for path in images["path"]]
-    return Pool(images, given.embed(verifier, files, 10**8))
+    return Pool(images, scoring.embed_images(verifier, files, 10**8))
 
 
 def interval(hits: pd.DataFrame) -> str:
@@ -69,7 +73,7 @@ def interval(hits: pd.DataFrame) -> str:
 def rates(writers: int, enrolled: int, rounds: int) -> None:
     verifier, head = loaded()
     with tempfile.TemporaryDirectory() as folder:
-        drawn = params.load(settings=[f"sample.identities={writers}", "sample.images=4"]).sample
+        drawn = config.load_params(settings=[f"sample.identities={writers}", "sample.images=4"]).sample
         sample.run(Path(folder) / "others", drawn.model_copy(update={"seed": OTHER_SEED}))
         pool = pool_of(Path(folder) / "others", verifier)
     trained = trained_on(verifier)
@@ -119,7 +123,9 @@ def one_round(
         found = gallery.of_identities(known_scores, how)
         right = np.array(gallery.identities)[found.argmax(axis=1)] == known["identity"].to_numpy()
         for rate in RATES:
-            threshold = np.float32(impostors.threshold(gallery, how, rate, None, lambda: 0.5).threshold)
+            threshold = np.float32(
+                open_set_threshold.open_set_threshold(gallery, how, rate, None, lambda: 0.5).threshold
+            )
             yield from (
                 (how, rate, "unknown", *one) for one in zip(unknown["identity"], highest >= threshold, strict=True)
             )
@@ -130,9 +136,9 @@ def one_round(
 
 def trained_on(verifier: Verifier) -> Pool:
     """The writers that the model was trained on."""
-    table = pd.read_parquet(places.CATALOG)
+    table = pd.read_parquet(paths.CATALOG)
     names = set(table.loc[table["split"] == "train", "identity"])
-    pool = pool_of(places.SAMPLE, verifier)
+    pool = pool_of(paths.SAMPLE, verifier)
     kept = pool.images.index[pool.images["identity"].isin(names)].to_numpy()
     return Pool(pool.images.loc[kept].reset_index(drop=True), pool.embeddings[kept])
 
@@ -140,13 +146,13 @@ def trained_on(verifier: Verifier) -> Pool:
 def speed() -> None:
     """10,000 enrolled images: one probe, the file, and one image more."""
     verifier, head = loaded()
-    pool = pool_of(places.SAMPLE, verifier)
+    pool = pool_of(paths.SAMPLE, verifier)
     rng = np.random.default_rng(0)
     embeddings = np.tile(pool.embeddings, (20, 1))[:10_000]
     embeddings = np.clip(embeddings + rng.normal(0, 0.01, embeddings.shape), 0, 1).astype(np.float32)
     rows = [(str(row), f"person-{row // 5:04}", str(row)) for row in range(len(embeddings))]
     gallery = Gallery.empty("", head).with_images(pd.DataFrame(rows, columns=COLUMNS, dtype=object), embeddings)
-    identifier = Identifier(verifier, gallery, Threshold(0.5, None, "given", 0, None), "best", 5)
+    identifier = Identifier(verifier, gallery, OpenSetThreshold(0.5, None, "given", 0, None), "best", 5)
     identifier.of_embeddings(embeddings[:1])
     times: dict[str, list[float]] = {"identified": [], "its search alone": []}
     for row in range(50):
@@ -162,7 +168,7 @@ def speed() -> None:
 
 
 def loaded() -> tuple[Verifier, Head]:
-    verifier = Verifier.load(places.MODEL)
+    verifier = Verifier.load(paths.MODEL)
     return verifier, Head(*verifier.head())
 
 

@@ -32,13 +32,14 @@ def catalog(
     """
     from pathlib import Path
 
-    from siamese import catalog as step
-    from siamese.errors import end_in_one_line
-    from siamese.params import CatalogParams, section
-    from siamese.tables import count_rows
-    from siamese.tracking.server import shown
+    from siamese.config import parse_section
+    from siamese.data import catalog as step
+    from siamese.errors import exit_in_one_line
+    from siamese.params import CatalogParams
+    from siamese.storage.tables import count_rows
+    from siamese.tracking.client import without_credentials
 
-    end_in_one_line()
-    step.run(Path(data.path), Path(catalog.path), Path(rejected.path), section(CatalogParams, params), max_pixels)
-    origin = {"repository": shown(repository), "revision": revision, "path": path, "hash": hash}
+    exit_in_one_line()
+    step.run(Path(data.path), Path(catalog.path), Path(rejected.path), parse_section(CatalogParams, params), max_pixels)
+    origin = {"repository": without_credentials(repository), "revision": revision, "path": path, "hash": hash}
     catalog.metadata.update(origin, images=count_rows(Path(catalog.path)))

@@ -29,13 +29,13 @@ def choose(
     import json
     from pathlib import Path
 
-    from siamese import choose as step
-    from siamese.errors import end_in_one_line
-    from siamese.progress import say
+    from siamese.console import log
+    from siamese.errors import exit_in_one_line
+    from siamese.orchestration import choose as step
 
-    end_in_one_line()
+    exit_in_one_line()
     trainings = [tuple(Path(one.path) for one in of_one) for of_one in zip(models, histories, runs, strict=True)]
     keeps = [json.loads(one.metadata["params"])["train"]["keep"] for one in models]
     chosen = step.run(trainings, keeps, Path(model.path), Path(history.path), Path(run.path))
     model.metadata.update(params=models[chosen].metadata["params"])
-    say(f"candidate {chosen + 1} of {len(models)} did best on validation pairs")
+    log(f"candidate {chosen + 1} of {len(models)} did best on validation pairs")

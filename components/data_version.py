@@ -32,10 +32,10 @@ def data_version(
     from dulwich.repo import Repo
     from dvc.api import DVCFileSystem
 
-    from siamese.errors import InputError, end_in_one_line, in_one_line
+    from siamese.errors import InputError, as_input_error, exit_in_one_line
 
-    end_in_one_line()
-    with in_one_line(f"{repository} at {revision or 'its working tree'}: no data at {path}"):
+    exit_in_one_line()
+    with as_input_error(f"{repository} at {revision or 'its working tree'}: no data at {path}"):
         files = DVCFileSystem(repository, rev=revision or None)
         if not files.isdir(path):
             raise InputError(f"{repository} at {revision or 'its working tree'}: {path} is no folder there")

@@ -40,26 +40,27 @@ def evaluate(
     import json
     from pathlib import Path
 
-    from siamese import evaluate as step
-    from siamese import readings
-    from siamese.errors import end_in_one_line
-    from siamese.params import EvaluateParams, PromoteParams, assembled, section
-    from siamese.progress import say
+    from siamese.config import params_from_sections, parse_section
+    from siamese.console import log
+    from siamese.errors import exit_in_one_line
+    from siamese.evaluation import evaluate as step
+    from siamese.orchestration import kfp_outputs
+    from siamese.params import EvaluateParams, PromoteParams
 
-    end_in_one_line()
+    exit_in_one_line()
     inputs = [Path(one.path) for one in (catalog, pairs, images, model, history)]
     outputs = [Path(one.path) for one in (metrics, plots, report, threshold)]
-    chosen = section(EvaluateParams, params)
+    chosen = parse_section(EvaluateParams, params)
     sections = json.loads(model.metadata["params"])
-    trained_with = assembled(sections).model_dump(include=set(sections))
+    trained_with = params_from_sections(sections).model_dump(include=set(sections))
     settings = {**trained_with, "evaluate": chosen.model_dump()}
     step.run(*inputs, *outputs, chosen, note=None, settings=settings)
 
-    for name, value in readings.of_test_split(outputs[0]).items():
+    for name, value in kfp_outputs.of_test_split(outputs[0]).items():
         metrics.log_metric(name, value)
-    plots.log_roc_curve(*readings.roc(outputs[1]))
-    plots.log_confusion_matrix(readings.CATEGORIES, readings.confusion(outputs[1]))
-    reasons = readings.reasons_against(outputs[0], section(PromoteParams, promote_params))
+    plots.log_roc_curve(*kfp_outputs.roc(outputs[1]))
+    plots.log_confusion_matrix(kfp_outputs.CATEGORIES, kfp_outputs.confusion(outputs[1]))
+    reasons = kfp_outputs.reasons_against(outputs[0], parse_section(PromoteParams, promote_params))
     for reason in reasons:
-        say(f"not good enough: {reason}")
+        log(f"not good enough: {reason}")
     return not reasons

@@ -26,12 +26,12 @@ def fetch_data(
 
     from dvc.api import DVCFileSystem
 
-    from siamese.errors import end_in_one_line, in_one_line
-    from siamese.tracking.server import shown
+    from siamese.errors import as_input_error, exit_in_one_line
+    from siamese.tracking.client import without_credentials
 
-    end_in_one_line()
-    with in_one_line(f"{repository}: {path} can't be fetched: see that `dvc push` was run, and to the credentials"):
+    exit_in_one_line()
+    with as_input_error(f"{repository}: {path} can't be fetched: see that `dvc push` was run, and to the credentials"):
         files = DVCFileSystem(repository, rev=commit or None)
         Path(data.path).parent.mkdir(parents=True, exist_ok=True)
         files.get(path, data.path, recursive=True)
-    data.metadata.update(repository=shown(repository), revision=commit, path=path, hash=hash)
+    data.metadata.update(repository=without_credentials(repository), revision=commit, path=path, hash=hash)

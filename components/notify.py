@@ -14,8 +14,8 @@ def notify(status: dsl.PipelineTaskFinalStatus, run: str, run_id: str) -> None:
         run: the run's name.
         run_id: its ID.
     """
-    from siamese import notify as step
-    from siamese.errors import end_in_one_line
+    from siamese.errors import exit_in_one_line
+    from siamese.orchestration import notify as step
 
-    end_in_one_line()
+    exit_in_one_line()
     step.run(step.Ending(run, run_id, step.state_of(status.state), status.error_message or ""))

@@ -20,11 +20,12 @@ def pairs(
     """
     from pathlib import Path
 
-    from siamese import pairs as step
-    from siamese.errors import end_in_one_line
-    from siamese.params import PairsParams, section
-    from siamese.tables import count_rows
+    from siamese.config import parse_section
+    from siamese.data import pairs as step
+    from siamese.errors import exit_in_one_line
+    from siamese.params import PairsParams
+    from siamese.storage.tables import count_rows
 
-    end_in_one_line()
-    step.run(Path(catalog.path), Path(pairs.path), section(PairsParams, params))
+    exit_in_one_line()
+    step.run(Path(catalog.path), Path(pairs.path), parse_section(PairsParams, params))
     pairs.metadata.update(pairs=count_rows(Path(pairs.path)))

@@ -28,11 +28,12 @@ def preprocess(
     """
     from pathlib import Path
 
-    from siamese import preprocess as step
-    from siamese.errors import end_in_one_line
-    from siamese.params import ModelParams, PreprocessParams, section
+    from siamese.config import parse_section
+    from siamese.errors import exit_in_one_line
+    from siamese.params import ModelParams, PreprocessParams
+    from siamese.preprocessing import preprocess as step
 
-    end_in_one_line()
+    exit_in_one_line()
     files = [Path(one.path) for one in (data, catalog, images, transform)]
-    network = section(ModelParams, model_params).network
-    step.run(*files, section(PreprocessParams, params), network, max_pixels)
+    network = parse_section(ModelParams, model_params).network
+    step.run(*files, parse_section(PreprocessParams, params), network, max_pixels)

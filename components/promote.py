@@ -37,28 +37,29 @@ def promote(
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
-    from siamese import promote as step
-    from siamese.errors import end_in_one_line
-    from siamese.params import PromoteParams, section
-    from siamese.progress import say
-    from siamese.promote import gate_report as report
-    from siamese.promote.candidate import taken_back
-    from siamese.registry import resolve
-    from siamese.tracking.server import used
+    from siamese.config import parse_section
+    from siamese.console import log
+    from siamese.errors import exit_in_one_line
+    from siamese.params import PromoteParams
+    from siamese.registry import gate_report as report
+    from siamese.registry import promote as step
+    from siamese.registry.candidate import taken_back
+    from siamese.registry.client import resolve
+    from siamese.tracking.client import use_tracking_uri
 
-    end_in_one_line()
+    exit_in_one_line()
     inputs = [Path(one.path) for one in (catalog, pairs, images)]
-    limits = section(PromoteParams, params)
-    with used(tracking_uri), TemporaryDirectory() as models:
+    limits = parse_section(PromoteParams, params)
+    with use_tracking_uri(tracking_uri), TemporaryDirectory() as models:
         registry, judged = resolve(version)
         if against := taken_back(judged):
             Path(gate_report.path).write_text(f"{against}\n", encoding="utf-8")
-            say(against)
+            log(against)
             return (False, False)
         done = step.run(registry, *inputs, Path(models), limits, dry_run=False, version=judged)
     text = report.page(registry.name, done)
     Path(gate_report.path).write_text(text, encoding="utf-8")
-    say(text.partition("\n|")[0].strip())  # without the tables
+    log(text.partition("\n|")[0].strip())  # without the tables
     if done.result:
-        say(report.in_words(done.result, done.champion))
+        log(report.in_words(done.result, done.champion))
     return (done.result is None or done.result.verdict.accepted, done.moved)

@@ -46,19 +46,19 @@ def register(
     import json
     from pathlib import Path
 
-    from siamese import register as step
-    from siamese.errors import end_in_one_line
-    from siamese.params import assembled
-    from siamese.progress import say
-    from siamese.tracking.server import used
+    from siamese.config import params_from_sections
+    from siamese.console import log
+    from siamese.errors import exit_in_one_line
+    from siamese.registry import register as step
+    from siamese.tracking.client import use_tracking_uri
 
-    end_in_one_line()
+    exit_in_one_line()
     evaluated = [Path(one.path) for one in (model, threshold, metrics, plots, report)]
     trained = [Path(one.path) for one in (catalog, history, run, data)]
     here = {"registry": params, "evaluate": evaluate_params, "promote": promote_params}
     source = {"path": catalog.metadata.get("path", data.uri), "max_pixels": max_pixels}
     sections = {**json.loads(model.metadata["params"]), **here, "data": source}
-    with used(tracking_uri):
-        registered = step.run(*evaluated, *trained, assembled(sections))
-        say(step.to_text(registered))
+    with use_tracking_uri(tracking_uri):
+        registered = step.run(*evaluated, *trained, params_from_sections(sections))
+        log(step.to_text(registered))
     return registered.version.uri

@@ -47,13 +47,13 @@ def train(
     import json
     from pathlib import Path
 
-    from siamese import train_elsewhere as step
-    from siamese.errors import end_in_one_line
-    from siamese.params import laid_over
+    from siamese.config import deep_merge
+    from siamese.errors import exit_in_one_line
+    from siamese.orchestration import container as step
 
-    end_in_one_line()
+    exit_in_one_line()
     before = {"catalog": catalog_params, "pairs": pairs_params, "preprocess": preprocess_params}
-    own = {"train": laid_over(params, overrides), "model": model_params, "tracking": tracking_params}
+    own = {"train": deep_merge(params, overrides), "model": model_params, "tracking": tracking_params}
     files = [Path(one.path) for one in (catalog, pairs, images, transform, model, history, run)]
     step.run(*files, {**before, **own}, catalog.metadata, tracking_uri, checkpoints, model.uri)
     model.metadata.update(params=json.dumps({**before, **own}))

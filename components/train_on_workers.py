@@ -39,7 +39,7 @@ def train_on_workers(
         preprocess_params: section `preprocess`.
         tracking_uri: of the MLflow server; "": the environment says it.
         checkpoints: folder of the shared volume, or URI of one, that outlives the job; "": the job's own folder.
-        workers: how many, and what they look like (`siamese.workers.manifest.Look`).
+        workers: how many, and what they look like (`siamese.orchestration.k8s.manifests.PodSpec`).
         model: folder with `siamese.keras` and `servable/`; metadata: the parameters it was trained with, as JSON.
         history: `history.csv`, one row an epoch.
         run: `run.json`: which run of MLflow the training is.
@@ -47,19 +47,19 @@ def train_on_workers(
     import json
     from pathlib import Path
 
-    from siamese.errors import end_in_one_line
-    from siamese.params import assembled, section
-    from siamese.workers.launch import launch
-    from siamese.workers.manifest import Look
-    from siamese.workers.order import Order
+    from siamese.config import params_from_sections, parse_section
+    from siamese.errors import exit_in_one_line
+    from siamese.orchestration.k8s.job import JobSpec
+    from siamese.orchestration.k8s.launch import launch
+    from siamese.orchestration.k8s.manifests import PodSpec
 
-    end_in_one_line()
+    exit_in_one_line()
     before = {"catalog": catalog_params, "pairs": pairs_params, "preprocess": preprocess_params}
     sections = {**before, "train": params, "model": model_params, "tracking": tracking_params}
-    given = assembled(sections)
+    given = params_from_sections(sections)
     inputs = [Path(one.path) for one in (catalog, pairs, images, transform)]
     data = {name: str(value) for name, value in catalog.metadata.items()}
-    order = Order(sections, data, tracking_uri, checkpoints)
+    order = JobSpec(sections, data, tracking_uri, checkpoints)
     outputs = Path(model.path), Path(history.path), Path(run.path)
-    launch(inputs, *outputs, order, given.train, section(Look, workers), model.uri)
+    launch(inputs, *outputs, order, given.train, parse_section(PodSpec, workers), model.uri)
     model.metadata.update(params=json.dumps(sections))

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from pipelines import compile, local, schedule, submit, upload, vertex
-from siamese.cli import exit_code_of
+from siamese.process import exit_code_of
 
 app = typer.Typer(
     name="pipelines",

@@ -50,7 +50,7 @@ def arguments(
     """The pipeline's arguments, validated.
 
     Args:
-        params_file, settings: as for `siamese.params.load`.
+        params_file, settings: as for `siamese.config.load_params`.
         repository: None: the remote `origin` of the repository here.
         revision: None: the commit checked out here.
         tracking_uri: None: each step's environment says it.
@@ -59,10 +59,10 @@ def arguments(
     Raises:
         InputError: a parameter isn't allowed, or something is neither given nor to be found.
     """
-    from siamese import params
-    from siamese.tracking.facts import git_tags
+    from siamese import config
+    from siamese.tracking.provenance import git_tags
 
-    values = params.load(params_file, settings or [])
+    values = config.load_params(params_file, settings or [])
     try:
         here = git_tags() if repository is None or revision is None else {}
     except InputError as reason:

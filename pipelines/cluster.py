@@ -10,9 +10,10 @@ from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from siamese import params
+from siamese import config
+from siamese.config import deep_merge
 from siamese.errors import InputError
-from siamese.params import Section, TrainParams, laid_over
+from siamese.params import Section, TrainParams
 
 PACKAGED = Path(__file__).with_name("cluster.yaml")
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kKMGTP]i?)?$"
@@ -123,7 +124,7 @@ def load(file: Path | None = None) -> Cluster:
         if isinstance(backoff, dict) and "longest" in backoff:
             renamed = "is now `give_up_after`, since it limits all attempts of a step together"
             raise InputError(f"{file}: backoff.longest: {renamed}; rename the key, and allow more than the step takes")
-        values = laid_over(values, given)
+        values = deep_merge(values, given)
     try:
         cluster = Cluster.model_validate(values)
         for step in cluster.steps:
@@ -135,14 +136,14 @@ def load(file: Path | None = None) -> Cluster:
     if cluster.sweep and cluster.workers:
         raise InputError(f"{file}: sweep and workers: only one of the two")
     if cluster.sweep:
-        train = params.load(params.packaged_file()).train.model_dump()
+        train = config.load_params(config.packaged_file()).train.model_dump()
         for candidate in cluster.sweep.candidates:
-            params.section(TrainParams, laid_over(train, candidate))
+            config.parse_section(TrainParams, deep_merge(train, candidate))
     return cluster
 
 
 def look_of_workers(cluster: Cluster) -> dict[str, Any]:
-    """What the step `train_on_workers` is told: `siamese.workers.manifest.Look`, as plain values.
+    """What the step `train_on_workers` is told: `siamese.orchestration.k8s.manifests.PodSpec`, as plain values.
 
     Raises:
         InputError: there are no workers, or no volume that they share.

@@ -37,9 +37,9 @@ def compiled(cluster: Cluster, file: Path) -> None:
         cluster: how the steps run.
         file: YAML to write.
     """
-    from siamese.files import whole_file
+    from siamese.storage.files import atomic_file
 
-    with whole_file(file) as beside:
+    with atomic_file(file) as beside:
         beside.write_text(_yaml(cluster.model_dump_json()), encoding="utf-8")
 
 
@@ -59,11 +59,13 @@ def _compile(cluster: str) -> str:
 
     from pipelines.cluster import Cluster
     from pipelines.pipeline import build
-    from siamese import params
+    from siamese import config
 
     with TemporaryDirectory() as folder:
         made = Path(folder) / "pipeline.yaml"  # KFP looks at the name's suffix
-        Compiler().compile(build(Cluster.model_validate_json(cluster), params.load(params.packaged_file())), str(made))
+        Compiler().compile(
+            build(Cluster.model_validate_json(cluster), config.load_params(config.packaged_file())), str(made)
+        )
         # kfp's comment on top lists the parameters' defaults in an order that changes from run to run.
         lines = made.read_text(encoding="utf-8").splitlines(keepends=True)
     return HEADER + "".join(dropwhile(lambda line: line.startswith("#"), lines))

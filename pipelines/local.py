@@ -43,9 +43,9 @@ def local(
     from pipelines.artifact_metadata import stored_as_on_a_cluster
     from pipelines.log import COLOUR, steps_words
     from pipelines.pipeline import build
-    from siamese import params
+    from siamese import config
     from siamese.errors import InputError
-    from siamese.tracking.server import tracking_uri as default_uri
+    from siamese.tracking.client import tracking_uri as default_uri
 
     here = Path.cwd()
     given = arguments(
@@ -57,7 +57,7 @@ def local(
         checkpoints or str(here),
     )
     configured = cluster.load(cluster_file).model_copy(update={"workers": None})  # one machine trains: this one
-    pipeline = build(configured, params.load(params.packaged_file()))
+    pipeline = build(configured, config.load_params(config.packaged_file()))
     with ExitStack() as opened:
         if containers:
             opened.enter_context(in_containers.exit_codes_kept())

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import urllib3
 
+from siamese.console import log
 from siamese.errors import InputError
-from siamese.progress import say
-from siamese.workers.cluster import connect
+from siamese.orchestration.k8s.api import connect
 
 if TYPE_CHECKING:
     from pipelines.kubeflow import Kubeflow
@@ -67,10 +67,10 @@ def check(kubeflow: Kubeflow, source: dict[str, Any], service_account: str | Non
     try:
         problems = _within(LONGEST, lambda: _problems(kubeflow, source, service_account))
     except Exception as error:  # whatever keeps the look from succeeding, the run may do well
-        say(f"preflight: skipped ({' '.join(str(error).split())[:LONGEST_REASON]})")
+        log(f"preflight: skipped ({' '.join(str(error).split())[:LONGEST_REASON]})")
         return
     for problem in problems[:-1]:
-        say(problem)
+        log(problem)
     if problems:
         raise InputError(problems[-1])
 
@@ -162,7 +162,7 @@ def _problems(kubeflow: Kubeflow, source: dict[str, Any], service_account: str |
         elif there is not UNREAD and (missing := sorted(keys - set(there.data or {}) if keys else ())):
             problems.append(f"{key}: secret {name} in {cluster.place} has no key {', '.join(missing)}; add it, {HINT}")
     if cluster.unread:
-        say(f"preflight: not checked, since you may not read them: {', '.join(cluster.unread)}")
+        log(f"preflight: not checked, since you may not read them: {', '.join(cluster.unread)}")
     return problems
 
 

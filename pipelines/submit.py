@@ -27,8 +27,8 @@ from pipelines.options import (
     duration,
 )
 from siamese.cli.options import AsJson, ParamsFile, Settings, answer
+from siamese.console import log
 from siamese.errors import InputError
-from siamese.progress import say
 
 if TYPE_CHECKING:
     from pipelines.cluster import Cluster
@@ -80,7 +80,7 @@ def submit(
         run.state = state_of(run, kubeflow.workflow(run.run_id) if run.state == "FAILED" else {})
         answer(told(run, url), f"run {run.display_name}: {url}", as_json)
         return None
-    say(f"run {run.display_name}: {url} (it goes on if this command is stopped)")
+    log(f"run {run.display_name}: {url} (it goes on if this command is stopped)")
     run, workflow = followed(kubeflow, run.run_id, poll, timeout)
     answer(told(run, url), f"run {run.display_name} {ending(run, workflow)}: {url}", as_json)
     if run.state == "SUCCEEDED":
@@ -164,12 +164,12 @@ def started(
         if earlier.runtime_config.parameters != given:
             url = kubeflow.url("runs", earlier.run_id)
             raise InputError(f"run {run_name} is already there with other arguments ({url}): name another --run-name")
-        say(f"run {run_name} is already there: nothing new is submitted")
+        log(f"run {run_name} is already there: nothing new is submitted")
         return earlier
     if preflight:
         check(kubeflow, source, service_account)
     name = run_name or f"{PIPELINE}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    say(f"submitting run {name}")  # before it is: whoever interrupts this knows what to look for
+    log(f"submitting run {name}")  # before it is: whoever interrupts this knows what to look for
     run = kfp_api.V2beta1Run(
         experiment_id=experiment_id,
         display_name=name,
@@ -196,7 +196,7 @@ def followed(kubeflow: Kubeflow, run_id: str, poll: float, timeout: float | None
         run = kubeflow.runs.run_service_get_run(run_id)
         workflow = kubeflow.workflow(run_id)  # after the run: if that has ended, this has, too
         for step, line in changes.since(steps.steps_of(workflow)):
-            say(line)
+            log(line)
             if step.state == "failed" and step.pod:
                 say_end_of_log(kubeflow, run_id, workflow, step)
         if run.state in ENDED or time.monotonic() + poll > until:
@@ -210,8 +210,8 @@ def say_end_of_log(kubeflow: Kubeflow, run_id: str, workflow: dict[str, Any], st
     namespace = workflow["metadata"]["namespace"]
     lines = steps.own_words(kubeflow.log(run_id, namespace, step.pod, step.node))
     for line in lines[-LAST_LINES:]:
-        say(f"  {line}")
-    say(f"  whole log: kubectl logs --namespace {namespace} {step.pod} --container main")
+        log(f"  {line}")
+    log(f"  whole log: kubectl logs --namespace {namespace} {step.pod} --container main")
 
 
 def state_of(run: Any, workflow: dict[str, Any]) -> str:

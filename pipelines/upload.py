@@ -13,7 +13,7 @@ from pipelines.options import CaFile, Host, Namespace, TokenFile
 from pipelines.submit import PIPELINE
 from siamese.cli.options import AsJson, answer
 from siamese.errors import InputError
-from siamese.git import git
+from siamese.tracking.git import git
 
 
 def upload(

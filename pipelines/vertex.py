@@ -30,8 +30,8 @@ from pipelines.options import Caching
 from pipelines.schedule import moving
 from pipelines.submit import PIPELINE, specification, tasks_of
 from siamese.cli.options import AsJson, ParamsFile, Settings, answer
+from siamese.console import log
 from siamese.errors import InputError
-from siamese.progress import say
 
 if TYPE_CHECKING:
     from pipelines.cluster import Cluster
@@ -170,7 +170,7 @@ def submit(
     job = pipeline_job(place, machines, cluster_file, given, labels_of(label), caching, fail_fast)
     number = _job_id(job_id)
     url = f"{CONSOLE}/locations/{place.region}/pipelines/runs/{number}?project={place.project}"
-    say(f"submitting run {number}")  # before it is: whoever interrupts this knows what to look for
+    log(f"submitting run {number}")  # before it is: whoever interrupts this knows what to look for
     with explained(place, f"run {number}"):
         client = _client("PipelineServiceClient", place)
         client.create_pipeline_job(parent=place.parent, pipeline_job=job, pipeline_job_id=number, timeout=ANSWER_WITHIN)
@@ -430,7 +430,7 @@ def pipeline_job(
     pipeline = adapted(compiled.get("pipeline_spec", compiled), configured, machines, place)
     unread = [name for name in ("secrets", "volume", "workers", "pull_secrets") if getattr(configured, name)]
     if unread:
-        say(f"Vertex AI doesn't read {', '.join(unread)} of the cluster file: see docs/vertex.md")
+        log(f"Vertex AI doesn't read {', '.join(unread)} of the cluster file: see docs/vertex.md")
     return _aiplatform().PipelineJob(
         display_name=PIPELINE,
         pipeline_spec=pipeline,

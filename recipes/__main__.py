@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from recipes.workplace import ROOT, Workplace
-from siamese import cli
+from siamese import process
 
 NAMES = tuple(sorted(file.parent.name for file in ROOT.glob("recipes/*/recipe.py")))
 
@@ -33,7 +33,7 @@ def main() -> None:
     folder = given.to or ROOT / "build/recipes" / given.name
     try:
         sys.exit(
-            cli.exit_code_of(
+            process.exit_code_of(
                 lambda: recipe.run(Workplace(given.name, folder, given.source, given.seeds, given.settings))
             )
         )

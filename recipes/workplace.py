@@ -20,9 +20,9 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from recipes.picture import roc
-from siamese import params
+from siamese import config
 from siamese.errors import InputError
-from siamese.files import sha256, whole_file, write_json
+from siamese.storage.files import atomic_file, sha256, write_json
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -78,18 +78,18 @@ class Workplace:
             call("dvc", "repro", "--quiet", "train", cwd=folder)
         call("dvc", "repro", "--quiet", cwd=folder)
         picture = roc((folder / "report.html").read_text(encoding="utf-8"))
-        with whole_file(folder / "roc.svg") as drawn:
+        with atomic_file(folder / "roc.svg") as drawn:
             drawn.write_text(picture, encoding="utf-8")
         return Run(folder, data, seed, seconds_of(folder))
 
     def _write_params(self, folder: Path, settings: Sequence[str]) -> None:
         given = YAML(typ="safe").load(self.recipe_folder / "params.yaml") or {}
         defaults = YAML(typ="safe").load(ROOT / "params.yaml")
-        with whole_file(folder / "params.yaml") as beside:
+        with atomic_file(folder / "params.yaml") as beside:
             with beside.open("w", encoding="utf-8") as file:
-                YAML().dump(params.laid_over(defaults, given), file)
-            checked = params.load(beside, settings)  # what is wrong is told now
-            beside.write_text(params.to_yaml(checked), encoding="utf-8")
+                YAML().dump(config.deep_merge(defaults, given), file)
+            checked = config.load_params(beside, settings)  # what is wrong is told now
+            beside.write_text(config.to_yaml(checked), encoding="utf-8")
 
     def write(self, results: Sequence[dict[str, Any]], *lines: str) -> None:
         """Writes `results.json`, and prints what came of it."""
@@ -135,7 +135,7 @@ def copy_repository(folder: Path) -> None:
     git("-C", folder, "fetch", "--quiet", ROOT, now)
     git("-C", folder, "checkout", "--quiet", "--force", "--detach", now)
     if known is not None:
-        with whole_file(lock) as beside:
+        with atomic_file(lock) as beside:
             beside.write_bytes(known)
 
 

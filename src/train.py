@@ -21,7 +21,7 @@ def main(folder: str = "./data", epochs: int = 50) -> None:
 
 
 if __name__ == "__main__":
-    from siamese.cli import exit_code_of
+    from siamese.process import exit_code_of
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", default="./data", help="anchor/*, positive/*, negative/* or <identity>/*")

@@ -20,7 +20,7 @@ def main(compiled_model_path: str, images: Sequence[str] = ()) -> None:
 
 
 if __name__ == "__main__":
-    from siamese.cli import exit_code_of
+    from siamese.process import exit_code_of
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="what train.py wrote: trained, or trained/trained.keras")

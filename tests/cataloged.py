@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from siamese import preprocess
-from siamese.params import PreprocessParams
-from siamese.shapes import IMAGE_SHAPE
+from siamese.params import IMAGE_SHAPE, PreprocessParams
+from siamese.preprocessing import preprocess
 
 MAX_PIXELS = 10**6
 SPLITS = ["train", "train", "test", "train", "validation"]

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from waiting import PATIENCE, wait_until
 
-from siamese import cli, params, progress
+from siamese import cli, config, console
 
 # How long an example takes, or its drawing, depends on the machine.
 settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -51,7 +51,7 @@ SMALL = {
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "SIAMESE_SWEEP", "DVC_EXP_BASELINE_REV", "DVC_EXP_NAME"):
     os.environ.pop(name, None)  # no test writes to a developer's own server
 os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = f"{PATIENCE:.0f}"  # a server on a busy machine is slow, not away
-progress.SECONDS_BETWEEN_LINES = PATIENCE  # or on a busy machine there would be lines that tests don't expect
+console.SECONDS_BETWEEN_LINES = PATIENCE  # or on a busy machine there would be lines that tests don't expect
 
 
 def group_of(file: str) -> str:
@@ -104,7 +104,9 @@ def working_folder(folder: Path) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def small_params() -> str:
     """params.yaml of a run that takes seconds: the specification's network, few images, two epochs."""
-    return params.to_yaml(params.load(params.packaged_file(), [f"{key}={value}" for key, value in SMALL.items()]))
+    return config.to_yaml(
+        config.load_params(config.packaged_file(), [f"{key}={value}" for key, value in SMALL.items()])
+    )
 
 
 @pytest.fixture(scope="session")

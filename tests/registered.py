@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from siamese import calibrate, scores
-from siamese.files import write_json
-from siamese.registry import CATALOG, Registry, Version
-from siamese.tracking.server import connect
-from siamese.weights import weights_digest
+from siamese.evaluation import choose_threshold
+from siamese.models import scoring
+from siamese.models.artifacts import weights_digest
+from siamese.registry.client import CATALOG, Registry, Version
+from siamese.storage.files import write_json
+from siamese.tracking.client import connect
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,14 @@ def upload(folder: Path, catalog: Path | None = None, **tags: str) -> Uploaded:
 
 def model_of_another_network(folder: Path, workspace: Path) -> Path:
     """A model folder of a network that sees grey images of 64x64, which the workspace's stored images are not."""
-    from siamese import params, preprocess
-    from siamese.network import embedding, twins
-    from siamese.servable import Servable, export
-    from siamese.shapes import SIZES
-    from siamese.transform import Transform
+    from siamese import config
+    from siamese.models.network import embedding, twins
+    from siamese.models.servable import Servable, export
+    from siamese.params import SIZES
+    from siamese.preprocessing import preprocess
+    from siamese.preprocessing.transform import Transform
 
-    values = params.load(workspace / "params.yaml")
+    values = config.load_params(workspace / "params.yaml")
     data, catalog = workspace / values.data.path, workspace / "artifacts/catalog.parquet"
     made = folder / "images", folder / "transform"
     preprocess.run(data, catalog, *made, values.preprocess, "residual", values.data.max_pixels)
@@ -71,12 +73,12 @@ def small_model(folder: Path, workspace: Path, *, better: bool) -> Path:
     """
     import keras
 
-    from siamese.network import embedding, parts, twins
-    from siamese.servable import Servable, export
-    from siamese.shapes import EMBEDDING_UNITS, IMAGE_SHAPE
-    from siamese.stored import StoredImages
-    from siamese.transform import Transform
-    from siamese.verifier import Verifier
+    from siamese.models.network import embedding, parts, twins
+    from siamese.models.servable import Servable, export
+    from siamese.models.verifier import Verifier
+    from siamese.params import EMBEDDING_UNITS, IMAGE_SHAPE
+    from siamese.preprocessing.pixel_store import StoredImages
+    from siamese.preprocessing.transform import Transform
 
     keras.utils.set_random_seed(0)
     network = twins(embedding(IMAGE_SHAPE, [(2, 10), (2, 7), (2, 4)], EMBEDDING_UNITS, "float32"))
@@ -84,7 +86,7 @@ def small_model(folder: Path, workspace: Path, *, better: bool) -> Path:
     parts(network)[2].set_weights([weight, np.zeros(1, np.float32)])
     servable = Servable(network, Transform.load(workspace / "artifacts/transform"))
     export(servable, folder / "servable")
-    pairs = scores.read_pairs(workspace / "artifacts/pairs.parquet", "validation")
-    chosen = calibrate.calibrate(pairs, Verifier(servable), StoredImages(workspace / "artifacts/images"), "eer")
-    calibrate.write_threshold(folder / "threshold.json", chosen, "validation", weights_digest(folder))
+    pairs = scoring.read_pairs(workspace / "artifacts/pairs.parquet", "validation")
+    chosen = choose_threshold.choose(pairs, Verifier(servable), StoredImages(workspace / "artifacts/images"), "eer")
+    choose_threshold.write_threshold(folder / "threshold.json", chosen, "validation", weights_digest(folder))
     return folder

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from siamese import stored, trained_on
+from siamese.models import trained_on
+from siamese.models.scoring import Scorer
 from siamese.params import EvaluateParams
-from siamese.scores import Scorer
+from siamese.preprocessing import records
 
 PARAMS = EvaluateParams(threshold="eer", bootstrap=100, one_shot_trials=50, seed=0)
 IMAGES = 3  # of each identity
@@ -152,10 +153,10 @@ def write(folder: Path, made: World) -> Files:
     trained_on.write(folder / "model", trained_on.of_catalog(made.catalog))
     (folder / "images").mkdir(exist_ok=True)
     ids = sorted(made.drawn)
-    stored.to_records(ids, made.pixels(ids)).tofile(folder / "images" / stored.file_name(0, 1))
+    records.to_records(ids, made.pixels(ids)).tofile(folder / "images" / records.file_name(0, 1))
     return Files(folder)
 
 
 def network(monkeypatch, scorer: Scorer) -> None:
     """Puts `scorer` in the place of the trained network."""
-    monkeypatch.setattr("siamese.verifier.Verifier.load", lambda folder: scorer)
+    monkeypatch.setattr("siamese.models.verifier.Verifier.load", lambda folder: scorer)

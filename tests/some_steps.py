@@ -12,17 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from siamese import backend, params
-from siamese.replicas import start
-from siamese.stored import StoredImages
-from siamese.training import Training
-from siamese.training_data import read_data
+from siamese import config, tf_runtime
+from siamese.preprocessing.pixel_store import StoredImages
+from siamese.training.dataset import read_data
+from siamese.training.distribution import start
+from siamese.training.trainer import Trainer
 
 ARTIFACTS = Path("artifacts")
 
 
 def main(precision: str, steps: str, *runs: str) -> None:
-    tf = backend.tensorflow()
+    tf = tf_runtime.import_tensorflow()
     processor = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
     for run in runs:
@@ -34,12 +34,12 @@ def some_steps(strategy: str, precision: str, steps: int, result: Path) -> None:
     replicas = start(strategy)
     # 28 images in steps of at most 10: three a pass, two of which have an odd number of images.
     settings = ["train.batch=10", "train.augmentation.flip=true", "train.augmentation.affine=0.1"]
-    values = params.load(params.packaged_file(), settings).train
+    values = config.load_params(config.packaged_file(), settings).train
     data = read_data(
         ARTIFACTS / "catalog.parquet", ARTIFACTS / "pairs.parquet", StoredImages(ARTIFACTS / "images"), values
     )
     plan = data.plan(values, 0)
-    training = Training("specification", precision, ARTIFACTS / "transform", values, plan.steps, replicas)
+    training = Trainer("specification", precision, ARTIFACTS / "transform", values, plan.steps, replicas)
     losses = []
     for number in range(steps):
         epoch, within = divmod(number, plan.steps)

@@ -18,20 +18,23 @@ from scipy import stats
 from sklearn import metrics as reference
 from small_evaluation import MANY_IDENTITIES, PARAMS, world
 
-from siamese import backend, evaluate, one_shot, params, replicas
-from siamese.measured import Measured, measure_model
-from siamese.metrics import METRICS
+from siamese import config, tf_runtime
+from siamese.evaluation import results
+from siamese.evaluation.measurement import Evaluation, measure_model
+from siamese.evaluation.metrics import one_shot
+from siamese.evaluation.metrics.verification import METRICS
+from siamese.models.trained_on import of_catalog
+from siamese.models.verifier import Verifier
 from siamese.params import EvaluateParams
-from siamese.stored import StoredImages
-from siamese.trained_on import of_catalog
-from siamese.training import Training
-from siamese.training_data import read_data
-from siamese.verifier import Verifier
+from siamese.preprocessing.pixel_store import StoredImages
+from siamese.training import distribution
+from siamese.training.dataset import read_data
+from siamese.training.trainer import Trainer
 
-tf = backend.tensorflow()
+tf = tf_runtime.import_tensorflow()
 import keras  # noqa: E402
 
-import siamese.network  # noqa: E402, F401  registers the distance layer
+import siamese.models.network  # noqa: E402, F401  registers the distance layer
 
 SAID_ABOUT_PIXELS = ("eer", "auc", "accuracy", "precision")
 
@@ -49,7 +52,7 @@ class Run:
     embedded: Mapping[str, np.ndarray]
     params: EvaluateParams
     said: dict
-    measured: Measured
+    measured: Evaluation
 
     def of(self, split: str) -> pd.DataFrame:
         return self.pairs[self.pairs.split == split].reset_index(drop=True)
@@ -70,14 +73,14 @@ def runs(workspace: Path, model: keras.Model, verifier: Verifier) -> dict[str, R
     """The workspace's own evaluation; one of 21 identities, for one-shot trials; one of role folders."""
     artifacts = workspace / "artifacts"
     catalog, pairs = (pd.read_parquet(artifacts / f"{name}.parquet") for name in ("catalog", "pairs"))
-    own = params.load(workspace / "params.yaml").evaluate
+    own = config.load_params(workspace / "params.yaml").evaluate
     measured = measure_model(catalog, pairs, verifier, StoredImages(artifacts / "images"), own)
     said = json.loads((workspace / "metrics.json").read_text())
     pixels = read_pixels(artifacts / "images")
     found = {"workspace": Run(catalog, pairs, pixels, embed(model, pixels), own, said, measured)}
     for name, made in (("many", world(identities=MANY_IDENTITIES)), ("roles", world(roles=True))):
         measured = measure_model(made.catalog, made.pairs, verifier, made, PARAMS)
-        said = evaluate.metrics(measured, PARAMS, None, of_catalog(made.catalog))
+        said = results.metrics(measured, PARAMS, None, of_catalog(made.catalog))
         found[name] = Run(made.catalog, made.pairs, made.drawn, embed(model, made.drawn), PARAMS, said, measured)
     return found
 
@@ -281,11 +284,11 @@ def test_training_steps_change_the_weights_as_the_formulas_say(workspace: Path) 
     divides a gradient by its own size, which for gradients near 0 is a matter of rounding.
     """
     artifacts = workspace / "artifacts"
-    values = params.load(workspace / "params.yaml").train
+    values = config.load_params(workspace / "params.yaml").train
     images = StoredImages(artifacts / "images")
     data = read_data(artifacts / "catalog.parquet", artifacts / "pairs.parquet", images, values)
     plan = data.plan(values, 0)
-    run = Training("specification", "float32", artifacts / "transform", values, plan.steps, replicas.start("one"))
+    run = Trainer("specification", "float32", artifacts / "transform", values, plan.steps, distribution.start("one"))
     start = run.model.get_weights()
     gradients = []
     for number in (0, 1):

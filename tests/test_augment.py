@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from siamese import backend
+from siamese import tf_runtime
 
-tf = backend.tensorflow()
-from siamese.augment import augmentation  # noqa: E402
+tf = tf_runtime.import_tensorflow()
 from siamese.params import AugmentationParams  # noqa: E402
+from siamese.training.augmentation import augmentation  # noqa: E402
 
 OFF = {"affine": 0.0, "elastic": 0.0, "flip": False, "rotations": False, "blend": 0.0, "brightness": 0.0, "blur": 0.0}
 SEED = np.array([1, 2], np.int32)

@@ -5,20 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siamese import batches
-from siamese.batches import UNKNOWN
+from siamese.training import sampler
+from siamese.training.sampler import UNKNOWN
 
 
-def steps_of(plan: batches.Plan) -> list[batches.Step]:
+def steps_of(plan: sampler.TrainingPlan) -> list[sampler.StepPlan]:
     return [plan.step(number) for number in range(plan.steps)]
 
 
-def rows_of(plan: batches.Plan) -> list[list[int]]:
+def rows_of(plan: sampler.TrainingPlan) -> list[list[int]]:
     return [step.rows.tolist() for step in steps_of(plan)]
 
 
-def in_batch(codes: list[int], epoch: int = 0, seed: int = 0, batch: int = 8) -> batches.Plan:
-    return batches.in_batch_plan(np.array(codes), batch=batch, images_per_identity=2, seed=seed, epoch=epoch)
+def in_batch(codes: list[int], epoch: int = 0, seed: int = 0, batch: int = 8) -> sampler.TrainingPlan:
+    return sampler.in_batch_plan(np.array(codes), batch=batch, images_per_identity=2, seed=seed, epoch=epoch)
 
 
 @given(st.lists(st.integers(0, 6), min_size=8, max_size=60), st.integers(0, 3))
@@ -36,7 +36,7 @@ def test_every_image_with_a_partner_comes_once_an_epoch_in_steps_of_nearly_one_s
 
 def test_the_last_step_is_not_a_small_one() -> None:
     """365 images of 73 identities in steps of 32 at most: 12 steps of 30 or 31."""
-    plan = batches.in_batch_plan(np.arange(365) // 5, batch=32, images_per_identity=4, seed=0, epoch=0)
+    plan = sampler.in_batch_plan(np.arange(365) // 5, batch=32, images_per_identity=4, seed=0, epoch=0)
     assert sorted({len(step.rows) for step in steps_of(plan)}) == [30, 31] and plan.steps == 12
 
 
@@ -84,13 +84,13 @@ def test_few_images_with_a_partner_make_one_step_that_others_fill() -> None:
 
 def test_pairs_of_a_batch_by_hand() -> None:
     """Images a, a, unknown, unknown: a-a is positive, a-unknown negative (4 of them), unknown-unknown has no label."""
-    first, second, labels = batches.labelled_pairs(np.array([3, 3, UNKNOWN, UNKNOWN]))
+    first, second, labels = sampler.labelled_pairs(np.array([3, 3, UNKNOWN, UNKNOWN]))
     assert list(zip(first, second, labels, strict=True)) == [(0, 1, 1), (0, 2, 0), (0, 3, 0), (1, 2, 0), (1, 3, 0)]
 
 
 def test_listed_pairs_come_once_an_epoch_and_each_image_once_a_step() -> None:
     first, second, labels = np.array([0, 0, 1, 2]), np.array([1, 2, 2, 3]), np.array([1, 0, 0, 1])
-    plan = batches.listed_plan(first, second, labels, batch=8, seed=0, epoch=0)
+    plan = sampler.listed_plan(first, second, labels, batch=8, seed=0, epoch=0)
     (step,) = steps_of(plan)
     assert step.rows.tolist() == [0, 1, 2, 3]
     pairs = zip(step.rows[step.first], step.rows[step.second], step.labels, strict=True)
@@ -100,7 +100,7 @@ def test_listed_pairs_come_once_an_epoch_and_each_image_once_a_step() -> None:
 def test_listed_pairs_are_cut_into_steps_of_half_a_batch_at_most() -> None:
     """5 pairs, 2 a step: 3 steps of 1, 2 and 2."""
     first, second, labels = np.arange(0, 10, 2), np.arange(1, 10, 2), np.ones(5)
-    plan = batches.listed_plan(first, second, labels, batch=4, seed=0, epoch=0)
+    plan = sampler.listed_plan(first, second, labels, batch=4, seed=0, epoch=0)
     assert [len(step.labels) for step in steps_of(plan)] == [1, 2, 2]
     assert sorted(row for rows in rows_of(plan) for row in rows) == list(range(10))
 

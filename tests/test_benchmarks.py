@@ -20,7 +20,7 @@ from benchmarks.speed.training import FLOP_PER_IMAGE
 def test_the_arithmetic_of_a_training_step_is_counted_from_the_layers() -> None:
     """Forward, each output of a layer sums as many products as its weights, biases apart: two operations each. Backward
     does as much for the weights and for the inputs, of which the first layer's, the image, needs nothing."""
-    from siamese.network import specification_embedding
+    from siamese.models.network import specification_embedding
 
     forward = []
     for layer in specification_embedding().layers:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siamese import bootstrap, metrics
-from siamese.bootstrap import Units
-from siamese.metrics import METRICS, measure, rank
+from siamese.evaluation.metrics import bootstrap, verification
+from siamese.evaluation.metrics.bootstrap import Units
+from siamese.evaluation.metrics.verification import METRICS, rank, reference_metrics
 
 
 def test_each_stratum_is_resampled_within_itself() -> None:
@@ -80,13 +80,13 @@ def test_two_identities_are_too_few_for_an_interval() -> None:
     labels, scores = np.array([1, 1, 0, 0]), np.array([0.9, 0.8, 0.3, 0.2])
     units = Units(np.array([[0, 0], [1, 1], [0, 1], [0, 1]]), (2,))
     resamples = bootstrap.replicates(rank(labels, scores), units, 0.5, resamples=200, seed=0)
-    found = bootstrap.intervals(resamples, measure(labels, scores, 0.5))
+    found = bootstrap.intervals(resamples, reference_metrics(labels, scores, 0.5))
     assert found["auc"] is None and found["eer"] is None
 
 
 def test_an_undefined_metric_has_no_interval() -> None:
     labels, scores, units = simulated(identities=10, rng=np.random.default_rng(0))
-    values = measure(labels, scores / 2, 0.9)
+    values = reference_metrics(labels, scores / 2, 0.9)
     assert values["precision"] is None
     resamples = bootstrap.replicates(rank(labels, scores / 2), units, 0.9, resamples=50, seed=0)
     assert bootstrap.intervals(resamples, values)["precision"] is None
@@ -118,7 +118,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
 
 
 def all_metrics(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    return metrics.weighted_metrics(rank(labels, scores), np.ones(len(labels)), 0.5)
+    return verification.weighted_metrics(rank(labels, scores), np.ones(len(labels)), 0.5)
 
 
 def simulated(*, identities: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, Units]:

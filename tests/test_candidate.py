@@ -15,9 +15,9 @@ from mlflow_servers import mlflow_server
 from registered import Uploaded
 
 from siamese import cli
-from siamese.register import SAME, read
-from siamese.registry import Registry
-from siamese.tracking.server import TRACKING_URI
+from siamese.registry.client import Registry
+from siamese.registry.register import SAME, read
+from siamese.tracking.client import TRACKING_URI
 
 LAX = ["-S", "promote.min_precision=0", "-S", "promote.max_eer=1", "-S", "promote.max_regression=1"]
 

@@ -21,10 +21,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from siamese import catalog, pool
+from siamese.data import catalog, image_folder
+from siamese.data.splits import split_units
 from siamese.errors import InputError
 from siamese.params import CatalogParams
-from siamese.splits import split_units
+from siamese.storage import parallel
 
 PARAMS = CatalogParams(splits="hash", train=0.7, test=0.2, validation=0.1, seed=0)
 MAX = 10_000
@@ -55,11 +56,11 @@ def roles(anchors: int, positives: int, negatives: int) -> dict[str, int | bytes
     return {name: number for number, name in enumerate(names)}
 
 
-def taken(found: catalog.Found) -> list[str]:
+def taken(found: catalog.FolderScan) -> list[str]:
     return found.images["path"].tolist()
 
 
-def reasons(found: catalog.Found) -> dict[str, str]:
+def reasons(found: catalog.FolderScan) -> dict[str, str]:
     return dict(zip(found.rejected["path"], found.rejected["reason"], strict=True))
 
 
@@ -140,11 +141,11 @@ def test_role_folders_are_split_by_image_within_each_role(tmp_path: Path) -> Non
 def test_recognises_the_layout(tmp_path: Path, folders: list[str], layout: str) -> None:
     for folder in folders:
         (tmp_path / folder).mkdir()
-    assert catalog.detect_layout(tmp_path) == layout
+    assert image_folder.detect_layout(tmp_path) == layout
 
 
 def test_files_named_like_roles_make_no_role_folders(tmp_path: Path) -> None:
-    assert catalog.detect_layout(fill(tmp_path, {"anchor": b"", "positive": b"", "negative": b""})) == "identities"
+    assert image_folder.detect_layout(fill(tmp_path, {"anchor": b"", "positive": b"", "negative": b""})) == "identities"
 
 
 def test_every_file_not_taken_has_its_reason(tmp_path: Path) -> None:
@@ -395,7 +396,7 @@ def test_role_folders_in_another_case_are_role_folders(tmp_path: Path) -> None:
 def test_folders_named_nearly_like_roles_are_named_before_the_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = {f"{role}s/{n}.png": 10 * k + n for k, role in enumerate(catalog.ROLES) for n in range(3)}
+    files = {f"{role}s/{n}.png": 10 * k + n for k, role in enumerate(image_folder.ROLES) for n in range(3)}
     with pytest.raises(InputError, match="3 identities with usable images are too few"):
         run(fill(tmp_path / "data", files), tmp_path)
     assert "folders anchors, negatives, positives look like role folders" in capsys.readouterr().err
@@ -445,8 +446,8 @@ def test_a_pool_that_dies_is_no_failure(
 
     data = fill(tmp_path, identities(5))
     alone = catalog.collect(data, MAX)
-    monkeypatch.setattr(pool, "ProcessPoolExecutor", Dying)
+    monkeypatch.setattr(parallel, "ProcessPoolExecutor", Dying)
     monkeypatch.setattr(catalog, "_BYTES_WORTH_A_PROCESS", 1)
-    monkeypatch.setattr(pool, "available", lambda: 2)
+    monkeypatch.setattr(parallel, "available", lambda: 2)
     pd.testing.assert_frame_equal(catalog.collect(data, MAX).images, alone.images)
     assert "the pool of processes ended" in capsys.readouterr().err

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from conftest import working_folder
 
-from siamese import changes, cli, places
-from siamese.changes import State, curves
+from siamese import cli, paths
 from siamese.errors import InputError
+from siamese.monitoring import diff, diff_curves
+from siamese.monitoring.diff import ProjectState
 
 METRICS: dict[str, Any] = {
     "threshold": 0.25,
@@ -37,12 +38,12 @@ REFUSED = {
 }
 
 
-def better() -> State:
+def better() -> ProjectState:
     """The state after: EER from 0.200 to 0.150, precision from 0.800 to 0.750, threshold from 0.250 to 0.300."""
     metrics = copy.deepcopy(METRICS)
     metrics["test"] |= {"eer": 0.15, "precision": 0.75}
     metrics["threshold"] = 0.3
-    return State(metrics, PARAMS, DATA)
+    return ProjectState(metrics, PARAMS, DATA)
 
 
 def lines(text: str) -> list[str]:
@@ -50,7 +51,7 @@ def lines(text: str) -> list[str]:
 
 
 def test_each_figure_stands_beside_the_one_before_with_its_interval_and_which_way_it_went() -> None:
-    text = changes.render(State(METRICS, PARAMS, DATA), better(), None, None)
+    text = diff.render(ProjectState(METRICS, PARAMS, DATA), better(), None, None)
     assert lines(text)[lines(text).index("| metric | before | now | difference |") :][:6] == [
         "| metric | before | now | difference |",
         "| --- | ---: | ---: | ---: |",
@@ -63,13 +64,13 @@ def test_each_figure_stands_beside_the_one_before_with_its_interval_and_which_wa
 
 
 def test_the_first_training_has_no_figures_before() -> None:
-    text = changes.render(State(None), better(), None, None)
+    text = diff.render(ProjectState(None), better(), None, None)
     assert "| eer | – | 0.150 (0.125 to 0.300) | – |" in lines(text)
     assert "> **Note:** there are no figures from before." in lines(text)
 
 
 def test_the_verdict_comes_first_and_a_refusal_names_every_reason() -> None:
-    text = changes.render(State(METRICS, PARAMS, DATA), better(), REFUSED, None)
+    text = diff.render(ProjectState(METRICS, PARAMS, DATA), better(), REFUSED, None)
     assert lines(text)[:7] == [
         "# Retraining",
         "",
@@ -92,13 +93,13 @@ def test_the_verdict_comes_first_and_a_refusal_names_every_reason() -> None:
     ],
 )
 def test_other_verdicts(judged: dict[str, Any] | None, said: str) -> None:
-    assert lines(changes.render(State(None), better(), judged, None))[2] == said
+    assert lines(diff.render(ProjectState(None), better(), judged, None))[2] == said
 
 
 def test_parameters_that_were_changed_added_or_removed_and_no_others() -> None:
     old = PARAMS | {"train.old": None}
     new = PARAMS | {"train.epochs": 80, "train.new": [1, 2]}
-    text = changes.render(State(METRICS, old, DATA), State(METRICS, new, DATA), None, None)
+    text = diff.render(ProjectState(METRICS, old, DATA), ProjectState(METRICS, new, DATA), None, None)
     assert text.split("## Parameters\n\n")[1].splitlines() == [
         "| parameter | before | now |",
         "| --- | --- | --- |",
@@ -106,19 +107,22 @@ def test_parameters_that_were_changed_added_or_removed_and_no_others() -> None:
         "| train.new | – | \\[1, 2\\] |",
         "| train.old | – | – |",
     ]
-    same = changes.render(State(METRICS, old, DATA), State(METRICS, old, DATA), None, None)
+    same = diff.render(ProjectState(METRICS, old, DATA), ProjectState(METRICS, old, DATA), None, None)
     assert same.endswith("## Parameters\n\nNo parameter has changed.\n")
 
 
 def test_changed_data_is_named_by_its_hash_and_the_reader_told_that_columns_may_not_compare() -> None:
-    text = changes.render(
-        State(METRICS, PARAMS, DATA), State(METRICS, PARAMS, DATA | {"hash": "def.dir", "files": 90}), None, None
+    text = diff.render(
+        ProjectState(METRICS, PARAMS, DATA),
+        ProjectState(METRICS, PARAMS, DATA | {"hash": "def.dir", "files": 90}),
+        None,
+        None,
     )
     assert "| DVC hash | abc.dir | def.dir |" in lines(text)
     assert "| files | 60 | 90 |" in lines(text)
     assert "| identities to train on | 12 | 12 |" in lines(text)
     assert any("the test pairs may not be those from before" in line for line in lines(text))
-    unchanged = changes.render(State(METRICS, PARAMS, DATA), State(METRICS, PARAMS, DATA), None, None)
+    unchanged = diff.render(ProjectState(METRICS, PARAMS, DATA), ProjectState(METRICS, PARAMS, DATA), None, None)
     assert "the test pairs" not in unchanged
 
 
@@ -139,31 +143,31 @@ def test_changed_data_is_named_by_its_hash_and_the_reader_told_that_columns_may_
     ],
 )
 def test_what_makes_figures_doubtful_is_said(change: dict[str, Any], told: str) -> None:
-    assert told not in changes.warnings(State(METRICS, PARAMS, DATA), State(METRICS, PARAMS, DATA))
-    assert told in changes.warnings(State(METRICS, PARAMS, DATA), State(METRICS | change, PARAMS, DATA))
+    assert told not in diff.warnings(ProjectState(METRICS, PARAMS, DATA), ProjectState(METRICS, PARAMS, DATA))
+    assert told in diff.warnings(ProjectState(METRICS, PARAMS, DATA), ProjectState(METRICS | change, PARAMS, DATA))
 
 
 def test_data_of_which_no_hash_is_known_may_be_other_data() -> None:
     """But for the built-in sample, which its parameters make."""
     told = "DVC has no hash of the data: it is unknown whether the test pairs are those from before."
     faces, sample = ({"path": path, "hash": None} for path in ("data/faces", "data/sample"))
-    assert told in changes.warnings(State(METRICS, PARAMS, faces), State(METRICS, PARAMS, faces))
-    assert changes.warnings(State(METRICS, PARAMS, sample), State(METRICS, PARAMS, sample)) == []
+    assert told in diff.warnings(ProjectState(METRICS, PARAMS, faces), ProjectState(METRICS, PARAMS, faces))
+    assert diff.warnings(ProjectState(METRICS, PARAMS, sample), ProjectState(METRICS, PARAMS, sample)) == []
     drawn = PARAMS | {"sample.seed": 1}
-    (other,) = changes.warnings(State(METRICS, PARAMS, sample), State(METRICS, drawn, sample))
+    (other,) = diff.warnings(ProjectState(METRICS, PARAMS, sample), ProjectState(METRICS, drawn, sample))
     assert other.startswith("the test pairs may not be those from before")
 
 
 def test_a_value_cannot_break_out_of_its_cell() -> None:
     nasty = {"data.path": "a|b\n## Merged <img src=x> @somebody `x` [l](u)"}
-    cell = changes.render(State(None), State(METRICS, nasty), None, None).splitlines()[-1]
+    cell = diff.render(ProjectState(None), ProjectState(METRICS, nasty), None, None).splitlines()[-1]
     assert cell == ("| data.path | – | a\\|b \\#\\# Merged &#60;img src=x&#62; &#64;somebody \\`x\\` \\[l\\](u) |")
 
 
 def test_a_picture_is_shown_where_its_address_is_one_and_else_linked() -> None:
-    shown = changes.render(State(None), better(), None, "https://host/curves.png")
+    shown = diff.render(ProjectState(None), better(), None, "https://host/curves.png")
     assert "[![The curves: ROC, scores, training](https://host/curves.png)](https://host/curves.png)" in lines(shown)
-    linked = changes.render(State(None), better(), None, "https://host/run#artifacts")
+    linked = diff.render(ProjectState(None), better(), None, "https://host/run#artifacts")
     assert "[The curves: ROC, scores, training](https://host/run#artifacts)" in lines(linked)
 
 
@@ -206,7 +210,7 @@ def test_the_command_compares_the_working_folder_with_git(versioned: Path, capsy
 
 def test_it_is_asked_from_a_folder_below_the_top_of_the_repository(tmp_path: Path, versioned: Path) -> None:
     with working_folder(versioned / "data"):
-        assert changes.at("HEAD").metrics is None  # data/metrics.json there is none
+        assert diff.at("HEAD").metrics is None  # data/metrics.json there is none
 
 
 @pytest.mark.parametrize("revision", ["nowhere", "--output=x", "HEAD:metrics.json"])
@@ -229,7 +233,7 @@ def test_a_verdict_that_is_none_is_refused(tmp_path: Path, content: str) -> None
     file = tmp_path / "verdict.json"
     file.write_text(content)
     with pytest.raises(InputError, match="isn't what `siamese promote --json` prints"):
-        changes.verdict(file)
+        diff.verdict(file)
 
 
 def test_the_report_of_a_real_run_names_its_picture_from_where_it_lies(workspace: Path, tmp_path: Path) -> None:
@@ -267,7 +271,7 @@ def test_the_picture_draws_what_the_tables_hold(tmp_path: Path) -> None:
     guessing = tables("guessing", (0, 0), (1, 1))
     pictures = {}
     for name, earlier in (("alone", None), ("compared", guessing)):
-        curves.draw(tmp_path / f"{name}.png", perfect, tmp_path / "history.csv", earlier)
+        diff_curves.draw(tmp_path / f"{name}.png", perfect, tmp_path / "history.csv", earlier)
         pictures[name] = Image.open(tmp_path / f"{name}.png").convert("RGB")
     blue = [count for count, colour in pictures["alone"].getcolors(1 << 24) if colour == (11, 98, 196)]
     assert blue and blue[0] > 400  # some 300 pixels across and up, 2 wide
@@ -278,5 +282,5 @@ def test_the_picture_draws_what_the_tables_hold(tmp_path: Path) -> None:
 def test_a_table_that_lacks_a_column_is_named(tmp_path: Path) -> None:
     (tmp_path / "roc.csv").write_text("other\n1\n")
     with pytest.raises(InputError, match=r"roc\.csv"):
-        curves.draw(tmp_path / "picture.png", tmp_path, places.HISTORY)
+        diff_curves.draw(tmp_path / "picture.png", tmp_path, paths.HISTORY)
     assert not (tmp_path / "picture.png").exists()

@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from siamese.checkpoints import Checkpoints, Origin, State
 from siamese.errors import InputError
-from siamese.files import content_digest
+from siamese.storage.files import content_digest
+from siamese.training.checkpoints import Checkpoints, Origin, TrainingState
 
 ORIGIN = Origin({"catalog": "aa", "pairs": "bb"}, {"train": {"seed": 0, "optimizer": {"name": "adam"}}, "siamese": "1"})
 OTHER = Origin({"catalog": "aa", "pairs": "bb"}, {"train": {"seed": 1, "optimizer": {"name": "adam"}}, "siamese": "1"})
 SHAPES = {"last": [(2, 3), ()], "best": [(2, 3), ()]}
 
 
-def state_after(epoch: int, step: int = 0) -> State:
-    return State(epoch, step, 0.5, [{"epoch": 1.0, "loss": 0.1 + 0.2}], 1, [-0.25, 0.75])
+def state_after(epoch: int, step: int = 0) -> TrainingState:
+    return TrainingState(epoch, step, 0.5, [{"epoch": 1.0, "loss": 0.1 + 0.2}], 1, [-0.25, 0.75])
 
 
 def arrays(value: float) -> list[np.ndarray]:

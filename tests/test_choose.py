@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from siamese import choose
 from siamese.errors import InputError
+from siamese.orchestration import choose
 
 NAN = float("nan")
 

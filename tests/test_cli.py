@@ -99,7 +99,7 @@ def test_an_unexpected_failure_is_one_line_too_and_never_exit_code_1(monkeypatch
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("siamese.params.load", broken)
+    monkeypatch.setattr("siamese.config.load_params", broken)
     assert cli.run(["params"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "siamese: unexpected RuntimeError: two lines (set SIAMESE_TRACEBACK=1 to see where)"

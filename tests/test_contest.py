@@ -10,14 +10,14 @@ import pytest
 import small_evaluation
 from small_evaluation import Constant, Means, Oracle, World
 
-from siamese import trained_on
 from siamese.errors import InputError
-from siamese.metrics import measure
+from siamese.evaluation.metrics.verification import reference_metrics
+from siamese.models import trained_on
+from siamese.models.scoring import Scorer
+from siamese.models.trained_on import UNKNOWN, TrainedOn
 from siamese.params import PromoteParams
-from siamese.promote import contest
-from siamese.promote.contest import Entrant, Result
-from siamese.scores import Scorer
-from siamese.trained_on import UNKNOWN, TrainedOn
+from siamese.registry import comparison
+from siamese.registry.comparison import Contender, GateResult
 
 LAX = PromoteParams(
     min_precision=0,
@@ -49,8 +49,8 @@ def marked() -> World:
     return small_evaluation.world(marked=True)
 
 
-def entrant(name: str, scorer: Scorer, seen: TrainedOn, threshold: float = 0.1) -> Entrant:
-    return Entrant(name, lambda: scorer, threshold, seen)
+def entrant(name: str, scorer: Scorer, seen: TrainedOn, threshold: float = 0.1) -> Contender:
+    return Contender(name, lambda: scorer, threshold, seen)
 
 
 def trained(image_ids: Iterable[str]) -> TrainedOn:
@@ -61,8 +61,8 @@ def images_of(world: World, *numbers: int) -> pd.Series:
     return world.catalog.image_id[world.catalog.identity.isin([f"who-{number}" for number in numbers])]
 
 
-def judge(world: World, challenger: Entrant, champion: Entrant | None, limits: PromoteParams = LAX) -> Result:
-    return contest.judge(world.catalog, world.pairs, world, challenger, champion, limits)
+def judge(world: World, challenger: Contender, champion: Contender | None, limits: PromoteParams = LAX) -> GateResult:
+    return comparison.compare(world.catalog, world.pairs, world, challenger, champion, limits)
 
 
 NOBODY = trained([])
@@ -134,7 +134,7 @@ def test_both_are_measured_on_exactly_the_pairs_that_neither_saw(marked: World) 
         entrant("version 2", scorer, trained(images_of(marked, 7))),
         entrant("version 1", scorer, trained(images_of(marked, 8))),
     )
-    assert found.verdict.comparison.challenger.values == pytest.approx(measure(kept.label, scores, 0.1))
+    assert found.verdict.comparison.challenger.values == pytest.approx(reference_metrics(kept.label, scores, 0.1))
     assert found.verdict.comparison.champion.values == found.verdict.comparison.challenger.values
     assert found.pairs == {"test": 153, "challenger": 105, "compared": len(kept)}
     assert len(found.notes) == 2
@@ -223,7 +223,7 @@ def test_in_role_folders_images_take_the_place_of_identities() -> None:
 def test_pairs_of_another_catalog_are_refused(marked: World) -> None:
     fewer = marked.catalog[1:]
     with pytest.raises(InputError, match="pairs name images that the catalog lacks: run `siamese pairs` again"):
-        contest.judge(fewer, marked.pairs, marked, entrant("version 1", Means(), NOBODY), None, LAX)
+        comparison.compare(fewer, marked.pairs, marked, entrant("version 1", Means(), NOBODY), None, LAX)
 
 
 def test_models_are_loaded_one_after_the_other(marked: World) -> None:
@@ -233,6 +233,6 @@ def test_models_are_loaded_one_after_the_other(marked: World) -> None:
     def loading(name: str) -> Callable[[], Scorer]:
         return lambda: order.append(name) or Means()
 
-    entrants = [Entrant(name, loading(name), 0.1, NOBODY) for name in ("challenger", "champion")]
+    entrants = [Contender(name, loading(name), 0.1, NOBODY) for name in ("challenger", "champion")]
     judge(marked, *entrants)
     assert order == ["challenger", "champion"]

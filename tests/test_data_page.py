@@ -15,19 +15,31 @@ from page_reader import Page
 from PIL import Image
 from test_oddities import MAX, PARAMS, copied, data, in_split, put
 
-from siamese import cli, data_page, inspect, params
+from siamese import cli, config
+from siamese.data.inspection import report as report_module
+from siamese.data.inspection.page import (
+    LONGEST_NAME,
+    SHEET_IDENTITIES,
+    THUMBNAIL,
+    contact_sheet,
+    refuse,
+    render,
+    short,
+    thumbnail,
+    write,
+)
 from siamese.errors import InputError
 
 __all__ = ["data"]
 
-VALUES = params.load(params.packaged_file(), [f"data.max_pixels={MAX}"])
+VALUES = config.load_params(config.packaged_file(), [f"data.max_pixels={MAX}"])
 PICTURES_AT_MOST = 96 + 2 * 16 + 5 * 5
 
 
 def rendered(folder: Path) -> str:
-    read = inspect.survey(folder, PARAMS, MAX)
-    odd = inspect.look(read, MAX)
-    return data_page.render(inspect.report(read, odd), read, odd, VALUES)
+    read = report_module.survey(folder, PARAMS, MAX)
+    odd = report_module.look(read, MAX)
+    return render(report_module.report(read, odd), read, odd, VALUES)
 
 
 def pictures(page: Page) -> list[Image.Image]:
@@ -46,20 +58,20 @@ def test_it_needs_nothing_but_itself(data: Path) -> None:
     assert not re.search(r"https?:|//|@import|url\(|<script|<link|<iframe", outside)
     assert not {name for name, _ in page.attributes} & {"href", "srcset", "onload"}
     assert page.every("src") and all(source.startswith("data:image/jpeg;base64,") for source in page.every("src"))
-    assert all(max(picture.size) <= data_page.THUMBNAIL for picture in pictures(page))
+    assert all(max(picture.size) <= THUMBNAIL for picture in pictures(page))
 
 
 def test_all_facts_and_warnings_are_on_it(data: Path) -> None:
     train, test = in_split(data, "train"), in_split(data, "test")
     copied(data, f"{train[0]}/0.png", f"{test[0]}/copy.png")
     put(data, {"note.txt": b"", f"{train[1]}/cut.png": b"\x89PNG\r\n\x1a\n"})
-    read = inspect.survey(data, PARAMS, MAX)
-    odd = inspect.look(read, MAX)
-    report = inspect.report(read, odd)
-    text = Page(data_page.render(report, read, odd, VALUES)).text
+    read = report_module.survey(data, PARAMS, MAX)
+    odd = report_module.look(read, MAX)
+    report = report_module.report(read, odd)
+    text = Page(render(report, read, odd, VALUES)).text
     assert len(report.warnings) >= 3
-    for _, fact in inspect.facts(report):
-        assert data_page.short(fact, 4 * data_page.LONGEST_NAME) in text
+    for _, fact in report_module.facts(report):
+        assert short(fact, 4 * LONGEST_NAME) in text
     for warning in report.warnings:
         assert warning.removeprefix("leak: ") in text
 
@@ -81,8 +93,8 @@ def test_leaks_are_shown_first_with_their_identities_and_splits(data: Path) -> N
 
 def test_the_sample_shows_each_split_and_groups_by_identity(data: Path) -> None:
     """12 x 0.7, 0.2 and 0.1 are 8.4, 2.4 and 1.2: 8, 3 and 1, of which validation gets its second from train."""
-    read = inspect.survey(data, PARAMS, MAX)
-    sheet = data_page.contact_sheet(read, VALUES)
+    read = report_module.survey(data, PARAMS, MAX)
+    sheet = contact_sheet(read, VALUES)
     assert len(sheet) == 12 and all(len(rows) == 3 for _, rows in sheet)
     for name, rows in sheet:
         assert {read.images["identity"][row] for row in rows} == {name}
@@ -95,13 +107,12 @@ def test_the_sample_of_many_identities_follows_the_seed(tmp_path: Path) -> None:
     """150 identities of two images: 32 of them at most, each split its share."""
     small = [drawn.encoded(drawn.picture(n, 40, 30)) for n in range(300)]
     put(tmp_path, {f"who-{n:03}/{k}.png": small[2 * n + k] for n in range(150) for k in range(2)})
-    read = inspect.survey(tmp_path, PARAMS, MAX)
+    read = report_module.survey(tmp_path, PARAMS, MAX)
     sheets = [
-        data_page.contact_sheet(read, params.load(params.packaged_file(), [f"catalog.seed={seed}"]))
-        for seed in (0, 0, 1)
+        contact_sheet(read, config.load_params(config.packaged_file(), [f"catalog.seed={seed}"])) for seed in (0, 0, 1)
     ]
     assert sheets[0] == sheets[1] != sheets[2]
-    assert len(sheets[0]) == data_page.SHEET_IDENTITIES
+    assert len(sheets[0]) == SHEET_IDENTITIES
     of_train = sum(read.images["split"][rows[0]] == "train" for _, rows in sheets[0])
     assert abs(of_train / 32 - read.split["train"]["identities"] / 150) < 1 / 32
 
@@ -111,7 +122,7 @@ def test_the_sample_of_uneven_identities_is_no_larger(tmp_path: Path) -> None:
     counts = {f"who-{n:02}": 1 if n < 16 else 6 for n in range(32)}
     names = [f"{who}/{k}.png" for who, count in counts.items() for k in range(count)]
     put(tmp_path, {path: drawn.encoded(drawn.picture(n, 40, 30)) for n, path in enumerate(names)})
-    sheet = data_page.contact_sheet(inspect.survey(tmp_path, PARAMS, MAX), VALUES)
+    sheet = contact_sheet(report_module.survey(tmp_path, PARAMS, MAX), VALUES)
     assert sorted(len(rows) for _, rows in sheet) == [1] * 16 + [5] * 16
 
 
@@ -129,7 +140,7 @@ def test_it_is_of_bounded_size(tmp_path: Path) -> None:
     assert page.tags.count("img") > 96 + 2 * 16
     assert len(html) < 1_500_000
     assert "24 more groups without pictures" in page.text
-    assert max(len(word) for word in page.text.split()) <= 4 * data_page.LONGEST_NAME + 1
+    assert max(len(word) for word in page.text.split()) <= 4 * LONGEST_NAME + 1
 
 
 def test_what_a_user_provides_is_shown_and_never_run(data: Path) -> None:
@@ -162,8 +173,8 @@ def test_role_folders_show_the_split_of_each_image(tmp_path: Path) -> None:
             for n in range(many)
         },
     )
-    read = inspect.survey(tmp_path, PARAMS, MAX)
-    sheet = data_page.contact_sheet(read, VALUES)
+    read = report_module.survey(tmp_path, PARAMS, MAX)
+    sheet = contact_sheet(read, VALUES)
     assert [(name, len(rows)) for name, rows in sheet] == list(roles.items())
     page = Page(rendered(tmp_path))
     assert page.every("class").count("tag train") >= read.split["train"]["images"]
@@ -176,16 +187,16 @@ def test_pictures_stand_upright(tmp_path: Path) -> None:
     file = BytesIO()
     drawn.picture(0, 120, 160).save(file, "JPEG", exif=exif)
     (tmp_path / "one.jpg").write_bytes(file.getvalue())
-    source = data_page.thumbnail(tmp_path / "one.jpg", MAX)
+    source = thumbnail(tmp_path / "one.jpg", MAX)
     assert source is not None
     assert Image.open(BytesIO(base64.b64decode(source.partition(",")[2]))).size == (112, 84)
 
 
 def test_a_picture_that_went_away_leaves_a_word(data: Path) -> None:
-    read = inspect.survey(data, PARAMS, MAX)
-    odd = inspect.look(read, MAX)
+    read = report_module.survey(data, PARAMS, MAX)
+    odd = report_module.look(read, MAX)
     (data / "who-00/0.png").unlink()
-    assert "can't be decoded" in Page(data_page.render(inspect.report(read, odd), read, odd, VALUES)).text
+    assert "can't be decoded" in Page(render(report_module.report(read, odd), read, odd, VALUES)).text
 
 
 def test_the_command_writes_the_page_beside_the_text_and_leaves_the_data_alone(data: Path, capsys) -> None:
@@ -230,11 +241,11 @@ def test_it_is_never_written_into_the_data(data: Path, capsys) -> None:
     for place in ("data", "data/who-00", "data/new", "link", "link/who-00", "elsewhere", "elsewhere/deeper"):
         error = refused(data, data.parent / place / "page.html", capsys)
         assert f"would become part of the data in {data}: name a file elsewhere" in error
-    read = inspect.survey(data, PARAMS, MAX)
-    odd = inspect.look(read, MAX)
+    read = report_module.survey(data, PARAMS, MAX)
+    odd = report_module.look(read, MAX)
     for place in (data, data.parent / "elsewhere"):
         with pytest.raises(InputError, match="would become part of the data"):
-            data_page.write(place / "page.html", inspect.report(read, odd), read, odd, VALUES)
+            write(place / "page.html", report_module.report(read, odd), read, odd, VALUES)
 
 
 def test_other_files_are_never_replaced(data: Path, capsys) -> None:
@@ -247,6 +258,6 @@ def test_other_files_are_never_replaced(data: Path, capsys) -> None:
 
 def test_a_refused_page_is_told_before_images_are_read(data: Path) -> None:
     with pytest.raises(InputError, match="would become part"):
-        data_page.refuse(data / "page.html", data)
-    data_page.refuse(data.parent / "page.html", data)
-    data_page.refuse(data.parent / "not there yet/page.html", data)
+        refuse(data / "page.html", data)
+    refuse(data.parent / "page.html", data)
+    refuse(data.parent / "not there yet/page.html", data)

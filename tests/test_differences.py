@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from siamese.drift import differences, two_samples
-from siamese.drift.differences import LOOKS, SIZES, Sample
+from siamese.monitoring import differences, two_sample_tests
+from siamese.monitoring.differences import LOOKS, SIZES, Sample
 from siamese.params import DriftParams
 
 PARAMS = DriftParams(significance=0.01, min_effect=0.2, size_tolerance=0.1, permutations=1000, images=2000, seed=0)
@@ -77,7 +77,7 @@ def test_p_values_are_holms() -> None:
     rng = np.random.default_rng(0)
     sides = [sample(20, **{name: rng.normal(size=20) for name in LOOKS}) for _ in range(2)]
     by_name = found(*sides)
-    expected = two_samples.holm(np.array([one.p_value for one in by_name.values()]))
+    expected = two_sample_tests.holm(np.array([one.p_value for one in by_name.values()]))
     assert [one.adjusted for one in by_name.values()] == expected.tolist()
 
 

@@ -19,10 +19,10 @@ from conftest import working_folder
 from PIL import Image, ImageFilter
 from registered import small_model, upload
 
-from siamese import cli, drift, places
-from siamese.images import canonical, check
-from siamese.serving import predictions
-from siamese.verifier import Verifier
+from siamese import cli, paths
+from siamese.data.images.formats import canonical, check
+from siamese.models.verifier import Verifier
+from siamese.monitoring import drift, prediction_log
 
 MAX = 10**8
 WHAT = ["width", "height", "aspect ratio", "brightness", "contrast", "sharpness", "embeddings"]
@@ -174,13 +174,13 @@ def test_unreadable_images_are_counted_and_many_are_warned_of(run: Callable, oth
 
 def log_of(folder: Path, file: Path, workspace: Path) -> Path:
     """What `siamese serve` logs when it is asked about each two neighbouring images of a folder."""
-    verifier = Verifier.load(workspace / places.MODEL)
+    verifier = Verifier.load(workspace / paths.MODEL)
     told = []
     for path in sorted(folder.rglob("*.*")):
         data = path.read_bytes()
-        told.append(predictions.statistics_of(check(data, MAX), verifier.pixels([canonical(data, MAX)])[0]))
+        told.append(prediction_log.statistics_of(check(data, MAX), verifier.pixels([canonical(data, MAX)])[0]))
     for number, (anchor, other) in enumerate(zip(told[::2], told[1::2], strict=True)):
-        asked = predictions.Prediction(float(number), str(number), "siamese/1", 0.5, 0.4, True, anchor, other)
+        asked = prediction_log.Prediction(float(number), str(number), "siamese/1", 0.5, 0.4, True, anchor, other)
         with file.open("ab") as log:
             log.write(asked.line() * 3)  # asked three times
     return file
@@ -307,7 +307,7 @@ def test_a_model_of_the_registry_is_compared_by_its_own_catalog(
 ) -> None:
     """The version was trained on all but three of the writers; the working folder's catalog is no matter."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    monkeypatch.setattr(places, "MODELS", tmp_path / "models")
+    monkeypatch.setattr(paths, "MODELS", tmp_path / "models")
     monkeypatch.chdir(tmp_path)  # where MLflow puts its artifacts
     catalog = pd.read_parquet(workspace / "artifacts/catalog.parquet")
     catalog = catalog[~catalog.identity.isin(catalog.identity.unique()[:3])]

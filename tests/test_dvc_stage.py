@@ -14,10 +14,11 @@ import pytest
 import yaml
 from conftest import Repository, changed_stages, working_folder
 
-from siamese import dvc_stage, params, places
-from siamese.dvc_stage import unchanged_inputs
+from siamese import config, paths
 from siamese.errors import InputError
-from siamese.tracking.server import connect
+from siamese.tracking import dvc_stage
+from siamese.tracking.client import connect
+from siamese.tracking.dvc_stage import unchanged_inputs
 
 EDITING = Path(__file__).with_name("editing_siamese.py")
 FAILED = 255  # exit code of DVC
@@ -25,7 +26,7 @@ FAILED = 255  # exit code of DVC
 
 def with_settings(folder: Path, *settings: str) -> dict[str, str]:
     """The folder's params.yaml with other values."""
-    return {"params.yaml": params.to_yaml(params.load(folder / "params.yaml", settings))}
+    return {"params.yaml": config.to_yaml(config.load_params(folder / "params.yaml", settings))}
 
 
 def repro(project: Repository, *arguments: str, edits: list[Any], exit_code: int = 0) -> str:
@@ -147,9 +148,9 @@ def test_what_was_trained_is_recorded_with_the_parameters_that_made_it(repositor
     assert "\ncontinuing after epoch 1, step 0\n" in said and "images/s" not in said
     assert changed_stages(said) == ["train", "evaluate"]
     assert lock(project)["train"]["params"]["params.yaml"]["train"]["epochs"] == 1
-    assert "<td>catalog.seed</td><td>0</td>" in (project.folder / places.REPORT).read_text()
+    assert "<td>catalog.seed</td><td>0</td>" in (project.folder / paths.REPORT).read_text()
     client = connect(f"sqlite:///{project.folder}/mlflow.db")
-    run = client.get_run(json.loads((project.folder / places.RUN).read_text())["run_id"])
+    run = client.get_run(json.loads((project.folder / paths.RUN).read_text())["run_id"])
     assert (run.info.status, run.data.params["catalog.seed"]) == ("FINISHED", "0")
     assert project.would_run() == ["catalog"]
 
@@ -256,10 +257,10 @@ def test_what_dvc_does_not_run_may_read_what_changes(
 def locked(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """table.csv and images are made by stages of dvc.lock, from what a first stage made. params.yaml has 0 as each
     seed, dvc.lock 1 for the sample, which the first stage drew, 2 for the catalog, and 3 for the pairs."""
-    (project / "params.yaml").write_text(params.packaged_file().read_text() + "in: images\n")
+    (project / "params.yaml").write_text(config.packaged_file().read_text() + "in: images\n")
 
     def stage(section: str, seed: int, out: str, md5: str, **deps: str) -> dict[str, Any]:
-        values = {section: {**params.load(params.packaged_file()).model_dump()[section], "seed": seed}}
+        values = {section: {**config.load_params(config.packaged_file()).model_dump()[section], "seed": seed}}
         read = [{"path": path, "md5": content} for path, content in deps.items()]
         return {"deps": read, "params": {"params.yaml": values}, "outs": [{"path": out, "md5": md5}]}
 
@@ -275,7 +276,7 @@ def locked(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def seeds(*made: str) -> tuple[int, ...]:
-    before = params.load(params.packaged_file())
+    before = config.load_params(config.packaged_file())
     used = dvc_stage.params_used(before, [Path(path) for path in made])
     return used.sample.seed, used.catalog.seed, used.pairs.seed, used.evaluate.seed
 

@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 from page_reader import Page
 
-from siamese import embedding_map
-from siamese.embedding_map import HEIGHT, IDENTITIES, IMAGES, THUMBNAIL, WIDTH
-from siamese.projection import Plane
+from siamese.evaluation.model_report import embedding_map
+from siamese.evaluation.model_report.embedding_map import HEIGHT, IDENTITIES, IMAGES, THUMBNAIL, WIDTH, Plane
 
 
 def images(counts: dict[str | None, int]) -> pd.DataFrame:

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from siamese import backend
-from siamese.shapes import SIZES
+from siamese import tf_runtime
+from siamese.params import SIZES
 
-tf = backend.tensorflow()
+tf = tf_runtime.import_tensorflow()
 import keras  # noqa: E402
 
-from siamese import network  # noqa: E402
-from siamese.normalisation import FusedBatchNormalization  # noqa: E402
+from siamese.models import network  # noqa: E402
+from siamese.models.batch_normalization import FusedBatchNormalization  # noqa: E402
 
 NAMES = ["convolutional", "residual", "pooled"]
 RNG = np.random.default_rng(0)

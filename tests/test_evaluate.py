@@ -21,10 +21,13 @@ from small_evaluation import (
     write,
 )
 
-from siamese import calibrate, evaluate, measured, params, plots, readings, trained_on
+from siamese import config
 from siamese.errors import InputError
-from siamese.measured import measure_model
-from siamese.metrics import METRICS, same
+from siamese.evaluation import choose_threshold, curves, evaluate, measurement
+from siamese.evaluation.measurement import measure_model
+from siamese.evaluation.metrics.verification import METRICS, same
+from siamese.models import trained_on
+from siamese.orchestration import kfp_outputs
 
 WORLD = world()
 
@@ -81,11 +84,11 @@ def test_a_model_without_a_list_of_what_it_has_seen_is_measured_and_that_is_said
     assert f"{tmp_path / 'model'}: {doubt}" in capsys.readouterr().err.splitlines()
     assert metrics_of(files) == known | {"trained_on": "unknown"}
     assert f"Take care: {doubt}." in (tmp_path / "report.html").read_text() and doubt not in report
-    limits = params.load(params.packaged_file(), ["promote.min_precision=0", "promote.max_eer=1"]).promote
-    (reason,) = readings.reasons_against(tmp_path / "metrics.json", limits)
+    limits = config.load_params(config.packaged_file(), ["promote.min_precision=0", "promote.max_eer=1"]).promote
+    (reason,) = kfp_outputs.reasons_against(tmp_path / "metrics.json", limits)
     assert reason == f"{doubt}: accept that with -S promote.allow_unknown_training_data=true"
     allowed = limits.model_copy(update={"allow_unknown_training_data": True})
-    assert readings.reasons_against(tmp_path / "metrics.json", allowed) == []
+    assert kfp_outputs.reasons_against(tmp_path / "metrics.json", allowed) == []
 
 
 def test_counts_are_those_of_catalog_and_pairs(tmp_path, monkeypatch) -> None:
@@ -254,7 +257,7 @@ def test_targets_and_others_are_resampled_apart() -> None:
             "other_identity": ["target", "target", None, None],
         }
     )
-    units = measured.resampled_units(test, by_identity=False)
+    units = measurement.resampled_units(test, by_identity=False)
     assert units.strata == (2, 3)
     assert units.pairs.tolist() == [[0, 1], [3, 0], [1, 2], [0, 4]]
 
@@ -269,7 +272,7 @@ def test_a_fixed_threshold_is_the_model_s_and_not_the_baseline_s(tmp_path, monke
 
 def test_raw_pixels_score_one_minus_their_mean_difference() -> None:
     """Black and white differ by 255 in every value: 0. Black and grey 51: 1 - 51/255 = 0.8, in either order."""
-    from siamese.scores import raw_pixel_scores
+    from siamese.models.scoring import raw_pixel_scores
 
     grey = {"black": 0, "grey": 51, "white": 255}
     images = replace(WORLD, drawn={name: np.full((100, 100, 3), value, np.uint8) for name, value in grey.items()})
@@ -301,8 +304,8 @@ def test_a_long_roc_curve_is_thinned_between_its_ends() -> None:
     rng = np.random.default_rng(0)
     labels = pd.Series(np.repeat([1, 0], 4000))
     scores = rng.permutation(8000).astype(np.float32) / 8000
-    table = plots.roc_table(labels, scores)
-    assert 900 < len(table) <= plots.ROC_ROWS
+    table = curves.roc_table(labels, scores)
+    assert 900 < len(table) <= curves.ROC_ROWS
     assert table.iloc[0, :2].tolist() == [0, 0] and table.iloc[-1, :2].tolist() == [1, 1]
 
 
@@ -370,7 +373,7 @@ class TestCalibrate:
     @staticmethod
     def calibrated(folder: Path, files: Files, *, rule: str, split: str | None) -> dict:
         given = {name: files.arguments()[name] for name in ("pairs_file", "images_folder", "model_folder")}
-        chosen = calibrate.run(**given, threshold_file=folder / "other.json", rule=rule, split=split)
+        chosen = choose_threshold.run(**given, threshold_file=folder / "other.json", rule=rule, split=split)
         written = strict_json(folder / "other.json")
         assert written["threshold"] == chosen.threshold
         return written

@@ -13,7 +13,7 @@ import yaml
 from conftest import ROOT, Repository, changed_stages, working_folder
 from waiting import PATIENCE
 
-from siamese.tracking.server import connect
+from siamese.tracking.client import connect
 
 pytestmark = pytest.mark.slow
 PLOTS = [next(iter(plot)) for plot in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]]

@@ -19,13 +19,14 @@ from conftest import working_folder
 from cutting_server import CuttingServer
 from PIL import Image
 
-from siamese import catalog, cli, fetch
+from siamese import cli
+from siamese.config import load_params, packaged_file
+from siamese.data import catalog
+from siamese.data.datasets import fetch, lfw, omniglot, orl
+from siamese.data.datasets.base import by_owner, drawn_runs, n_way
+from siamese.data.datasets.sources import DownloadUrl, download, open_archive
 from siamese.errors import InputError
-from siamese.fetch import lfw, omniglot, orl
-from siamese.fetch.archive import opened
-from siamese.fetch.download import Address, download
-from siamese.fetch.protocols import by_owner, drawn_runs, n_way
-from siamese.params import CatalogParams, load, packaged_file
+from siamese.params import CatalogParams
 
 PEOPLE, EACH = 40, 10
 
@@ -107,7 +108,7 @@ def test_a_copy_becomes_identity_folders(packing: str, tmp_path: Path, stand_in:
 def test_the_pipeline_takes_its_splits(tmp_path: Path, stand_in: None) -> None:
     """27 people train, 3 validate, s31 to s40 test; what lies in `protocol` is no image and no identity."""
     fetch.run("orl", [as_zip(tmp_path / "orl.zip", faces("png"))], tmp_path / "faces", tmp_path)
-    params = load(packaged_file(), ["catalog.splits=protocol/splits-s31-s40.csv"])
+    params = load_params(packaged_file(), ["catalog.splits=protocol/splits-s31-s40.csv"])
     outputs = tmp_path / "catalog.parquet", tmp_path / "rejected.csv"
     catalog.run(tmp_path / "faces", *outputs, params.catalog, params.data.max_pixels)
     identities = pd.read_parquet(outputs[0]).groupby("split").identity.unique()
@@ -220,7 +221,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 def test_a_download_goes_on_where_it_was_cut(tmp_path: Path) -> None:
     """Cut after 100,000 bytes, then after 50,000 more: each request asks for the rest alone."""
     with CuttingServer(CONTENT, [100_000, 50_000]) as server:
-        file = download(Address(server.address, "faces.zip", SHA256), tmp_path, wait=0)
+        file = download(DownloadUrl(server.address, "faces.zip", SHA256), tmp_path, wait=0)
         assert server.asked == [None, "bytes=100000-", "bytes=150000-"]
     assert file.read_bytes() == CONTENT
     assert [path.name for path in tmp_path.iterdir()] == ["faces.zip"]
@@ -229,7 +230,7 @@ def test_a_download_goes_on_where_it_was_cut(tmp_path: Path) -> None:
 def test_a_download_goes_on_after_the_process_has_ended(tmp_path: Path) -> None:
     """As a process that was killed leaves it: what has come lies in `.part`, and the next one asks for the rest."""
     with CuttingServer(CONTENT, [100_000], statuses=()) as server:
-        address = Address(server.address, "faces.zip", SHA256)
+        address = DownloadUrl(server.address, "faces.zip", SHA256)
         server.cut_after += [0] * 5
         with pytest.raises(InputError, match=r"cut after 100000 of 300000 bytes.*run again to go on"):
             download(address, tmp_path, wait=0)
@@ -242,7 +243,7 @@ def test_a_download_goes_on_after_the_process_has_ended(tmp_path: Path) -> None:
 def test_what_has_changed_meanwhile_is_downloaded_anew(tmp_path: Path, ranges: bool) -> None:
     """Half of one file and half of another are neither; a server that can't go on begins anew, too."""
     with CuttingServer(bytes(300_000), [100_000, 0, 0, 0, 0, 0], ranges) as server:
-        address = Address(server.address, "faces.zip", SHA256)
+        address = DownloadUrl(server.address, "faces.zip", SHA256)
         with pytest.raises(InputError):
             download(address, tmp_path, wait=0)
         server.content, server.etag = CONTENT, '"second"'
@@ -251,15 +252,15 @@ def test_what_has_changed_meanwhile_is_downloaded_anew(tmp_path: Path, ranges: b
 
 def test_a_busy_server_is_asked_again_and_a_refusal_is_told(tmp_path: Path) -> None:
     with CuttingServer(CONTENT, [], statuses=(503, 500)) as server:
-        assert download(Address(server.address, "a.zip", SHA256), tmp_path, wait=0).read_bytes() == CONTENT
+        assert download(DownloadUrl(server.address, "a.zip", SHA256), tmp_path, wait=0).read_bytes() == CONTENT
         server.statuses = [404]
         with pytest.raises(InputError, match=r"can't be downloaded \(HTTP Error 404: Not Found\).*use --from"):
-            download(Address(server.address, "b.zip", SHA256), tmp_path, wait=0)
-        assert download(Address(server.address, "a.zip", SHA256), tmp_path) == tmp_path / "a.zip"
+            download(DownloadUrl(server.address, "b.zip", SHA256), tmp_path, wait=0)
+        assert download(DownloadUrl(server.address, "a.zip", SHA256), tmp_path) == tmp_path / "a.zip"
         assert len(server.asked) == 4
         (tmp_path / "a.zip").write_bytes(CONTENT[:-1])
         with pytest.raises(InputError, match=r"a\.zip: isn't the published file: delete it and run again"):
-            download(Address(server.address, "a.zip", SHA256), tmp_path)
+            download(DownloadUrl(server.address, "a.zip", SHA256), tmp_path)
 
 
 def test_what_was_complete_when_the_process_ended_is_downloaded_anew(tmp_path: Path) -> None:
@@ -267,7 +268,7 @@ def test_what_was_complete_when_the_process_ended_is_downloaded_anew(tmp_path: P
     (tmp_path / "faces.zip.part").write_bytes(CONTENT)
     (tmp_path / "faces.zip.etag").write_text('"first"')
     with CuttingServer(CONTENT, [], statuses=(416,)) as server:
-        assert download(Address(server.address, "faces.zip", SHA256), tmp_path, wait=0).read_bytes() == CONTENT
+        assert download(DownloadUrl(server.address, "faces.zip", SHA256), tmp_path, wait=0).read_bytes() == CONTENT
         assert server.asked == ["bytes=300000-", None]
 
 
@@ -275,13 +276,13 @@ def test_another_file_than_published_is_not_kept(tmp_path: Path) -> None:
     with CuttingServer(b"a page that says no", []) as server:
         for digest in (SHA256, hashlib.md5(CONTENT).hexdigest()):
             with pytest.raises(InputError, match="gives another file than published"):
-                download(Address(server.address, "faces.zip", digest), tmp_path, wait=0)
+                download(DownloadUrl(server.address, "faces.zip", digest), tmp_path, wait=0)
     assert not any(tmp_path.iterdir())
 
 
 def test_no_server_is_one_line(tmp_path: Path) -> None:
     with CuttingServer(CONTENT, []) as server:
-        address = Address(server.address, "faces.zip", SHA256)
+        address = DownloadUrl(server.address, "faces.zip", SHA256)
     with pytest.raises(InputError, match="can't be downloaded"):
         download(address, tmp_path, wait=0)
 
@@ -298,7 +299,7 @@ def test_what_cannot_be_written_is_no_fault_of_the_line(tmp_path: Path) -> None:
             ("a.zip", tmp_path / "file", r"file: can't be written \(File exists\)"),
         ):
             with pytest.raises(InputError, match=reason):
-                download(Address(server.address, name, SHA256), folder, wait=0)
+                download(DownloadUrl(server.address, name, SHA256), folder, wait=0)
         assert server.asked == [None, None]
 
 
@@ -307,7 +308,7 @@ def test_the_command_downloads_what_no_source_is_given_for(
 ) -> None:
     packed = as_zip(tmp_path / "att.zip", faces("pgm")).read_bytes()
     with CuttingServer(packed, []) as server, working_folder(tmp_path):
-        published = replace(fetch.of("orl"), addresses=(Address(server.address, "att_faces.zip"),))
+        published = replace(fetch.of("orl"), addresses=(DownloadUrl(server.address, "att_faces.zip"),))
         monkeypatch.setitem(fetch.DATA_SETS, "orl", published)
         assert cli.run(["fetch", "orl"]) == 0
     assert (tmp_path / "data/orl/s40/10.png").exists()
@@ -318,7 +319,7 @@ def test_a_wrong_download_whose_publisher_gives_no_digest_is_named(
     tmp_path: Path, stand_in: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with CuttingServer(b"<html>moved</html>", []) as server, working_folder(tmp_path):
-        published = replace(fetch.of("orl"), addresses=(Address(server.address, "att_faces.html"),))
+        published = replace(fetch.of("orl"), addresses=(DownloadUrl(server.address, "att_faces.html"),))
         monkeypatch.setitem(fetch.DATA_SETS, "orl", published)
         for _ in range(2):  # the second time it's there already
             assert cli.run(["fetch", "orl"]) == 2
@@ -332,7 +333,7 @@ def test_archives_are_read_in_place(tmp_path: Path) -> None:
     folder = as_folder(tmp_path / "all", {"in/a.txt": b"a", "in/z.txt": b"z"})
     as_zip(folder / "Wanted.zip", {"b.txt": b"b", "empty/": b""})
     as_zip(folder / "other.zip", {"c.txt": b"c"})
-    with opened([folder, folder / "in/z.txt"], ["wanted*"]) as files:
+    with open_archive([folder, folder / "in/z.txt"], ["wanted*"]) as files:
         assert set(files) == {"in/a.txt", "in/z.txt", "Wanted.zip", "other.zip", "b.txt", "z.txt"}
         assert files["b.txt"]() + files["in/a.txt"]() + files["z.txt"]() == b"baz"
 
@@ -427,4 +428,4 @@ def stroke_again(content: bytes) -> bytes:
 
 def test_params_say_how_splits_are_made() -> None:
     assert CatalogParams.model_fields["splits"].annotation is str
-    assert load(packaged_file()).catalog.splits == "hash"
+    assert load_params(packaged_file()).catalog.splits == "hash"

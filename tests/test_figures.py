@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from siamese import figures
 from siamese.errors import InputError
+from siamese.evaluation import results
 
 METRICS = {
     "threshold": 0.5,
@@ -20,7 +20,7 @@ METRICS = {
 
 
 def test_each_figure_stands_with_its_interval_and_its_baseline() -> None:
-    rows = [" ".join(line.split()) for line in figures.to_text(METRICS).splitlines()]
+    rows = [" ".join(line.split()) for line in results.to_text(METRICS).splitlines()]
     assert rows[0] == "test value 95 % interval raw pixels"
     assert rows[2:] == [
         "precision 0.900 0.800 to 0.950 0.550",
@@ -31,11 +31,11 @@ def test_each_figure_stands_with_its_interval_and_its_baseline() -> None:
 
 
 def test_what_must_be_known_of_the_data_is_said() -> None:
-    assert figures.to_text(METRICS | {"note": "a stand-in"}).splitlines()[-1] == "data: a stand-in"
+    assert results.to_text(METRICS | {"note": "a stand-in"}).splitlines()[-1] == "data: a stand-in"
 
 
 def test_what_must_be_known_of_the_model_is_said() -> None:
-    assert figures.to_text(METRICS | {"trained_on": "unknown"}).splitlines()[-1] == (
+    assert results.to_text(METRICS | {"trained_on": "unknown"}).splitlines()[-1] == (
         "model: it is unknown whether this model was trained on the images that measure it, "
         "so its figures may be too good"
     )
@@ -43,10 +43,10 @@ def test_what_must_be_known_of_the_model_is_said() -> None:
 
 def test_what_is_no_evaluation_is_told(tmp_path) -> None:
     with pytest.raises(InputError, match="run `siamese evaluate` first"):
-        figures.read(tmp_path / "metrics.json")
+        results.read(tmp_path / "metrics.json")
     broken = copy.deepcopy(METRICS)
     del broken["counts"]
     for content in ("{", json.dumps(broken), "[]"):
         (tmp_path / "metrics.json").write_text(content)
         with pytest.raises(InputError, match="holds no figures"):
-            figures.read(tmp_path / "metrics.json")
+            results.read(tmp_path / "metrics.json")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from siamese import files
 from siamese.errors import InputError
+from siamese.storage import files
 
 
 def names(folder: Path) -> list[str]:
@@ -16,7 +16,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_file_appears_at_the_end_of_the_block(tmp_path) -> None:
-    with files.whole_file(tmp_path / "new" / "a.txt") as beside:
+    with files.atomic_file(tmp_path / "new" / "a.txt") as beside:
         beside.write_text("x")
         assert not (tmp_path / "new" / "a.txt").exists()
     assert names(tmp_path / "new") == ["a.txt"]
@@ -26,14 +26,14 @@ def test_what_a_killed_process_left_is_removed_whatever_the_name_of_the_file(tmp
     """Of a file whose name is a pattern, too; no process has the number 2^22 + 1, beyond Linux's largest."""
     for name in ("a.txt", "a[1].txt", "a*.txt"):
         (tmp_path / f".{name}.unfinished-{2**22 + 1}").write_text("half")
-        with files.whole_file(tmp_path / name) as beside:
+        with files.atomic_file(tmp_path / name) as beside:
             beside.write_text("whole")
     assert names(tmp_path) == ["a*.txt", "a.txt", "a[1].txt"]
 
 
 def test_a_failure_leaves_the_older_file_and_nothing_beside_it(tmp_path) -> None:
     (tmp_path / "a.txt").write_text("older")
-    with pytest.raises(RuntimeError), files.whole_file(tmp_path / "a.txt") as beside:
+    with pytest.raises(RuntimeError), files.atomic_file(tmp_path / "a.txt") as beside:
         beside.write_text("half")
         raise RuntimeError
     assert (tmp_path / "a.txt").read_text() == "older"
@@ -43,10 +43,10 @@ def test_a_failure_leaves_the_older_file_and_nothing_beside_it(tmp_path) -> None
 def test_a_folder_replaces_the_older_one_only_at_the_end(tmp_path) -> None:
     place = tmp_path / "out"
     for content in ("first", "second"):
-        with files.whole_folder(place, own=["first", "second"]) as beside:
+        with files.atomic_folder(place, own=["first", "second"]) as beside:
             (beside / content).write_text(content)
     assert names(place) == ["second"]
-    with pytest.raises(RuntimeError), files.whole_folder(place, own=["*"]) as beside:
+    with pytest.raises(RuntimeError), files.atomic_folder(place, own=["*"]) as beside:
         (beside / "half").write_text("")
         raise RuntimeError
     assert names(place) == ["second"]
@@ -55,9 +55,9 @@ def test_a_folder_replaces_the_older_one_only_at_the_end(tmp_path) -> None:
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="can't be written"), files.whole_file(tmp_path / "file" / "a.txt"):
+    with pytest.raises(InputError, match="can't be written"), files.atomic_file(tmp_path / "file" / "a.txt"):
         pass
-    with pytest.raises(InputError, match="can't be written"), files.whole_folder(tmp_path / "file" / "a", own=[]):
+    with pytest.raises(InputError, match="can't be written"), files.atomic_folder(tmp_path / "file" / "a", own=[]):
         pass
 
 
@@ -72,7 +72,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path) -> None:
     ],
 )
 def test_libraries_tell_of_a_full_disk_in_errors_of_their_own(tmp_path, error: Exception, told: str | None) -> None:
-    for writing in (files.whole_file(tmp_path / "out"), files.whole_folder(tmp_path / "out", own=[])):
+    for writing in (files.atomic_file(tmp_path / "out"), files.atomic_folder(tmp_path / "out", own=[])):
         with pytest.raises(InputError if told else RuntimeError) as raised, writing:
             raise error
         if told:
@@ -81,7 +81,7 @@ def test_libraries_tell_of_a_full_disk_in_errors_of_their_own(tmp_path, error: E
 
 def test_what_hides_the_error_of_a_full_disk_is_looked_through(tmp_path) -> None:
     """As when a half written archive can't be closed either."""
-    with pytest.raises(InputError, match="No space left on device"), files.whole_file(tmp_path / "out"):
+    with pytest.raises(InputError, match="No space left on device"), files.atomic_file(tmp_path / "out"):
         try:
             raise OSError(errno.ENOSPC, "No space left on device")
         finally:
@@ -89,7 +89,10 @@ def test_what_hides_the_error_of_a_full_disk_is_looked_through(tmp_path) -> None
 
 
 def test_an_error_of_its_own_inside_the_block_is_left_as_it_is(tmp_path) -> None:
-    with pytest.raises(InputError, match=r"^No space left on device, says the step$"), files.whole_file(tmp_path / "a"):
+    with (
+        pytest.raises(InputError, match=r"^No space left on device, says the step$"),
+        files.atomic_file(tmp_path / "a"),
+    ):
         raise InputError("No space left on device, says the step")
 
 
@@ -97,7 +100,7 @@ def test_a_folder_that_holds_anything_else_is_somebodys_and_stays(tmp_path) -> N
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "me.jpg").write_text("")
     refused = pytest.raises(InputError, match=r"holds me\.jpg, which this step doesn't write")
-    with refused, files.whole_folder(tmp_path / "photos", own=["part-*.tfrecord"]):
+    with refused, files.atomic_folder(tmp_path / "photos", own=["part-*.tfrecord"]):
         pass
     assert names(tmp_path / "photos") == ["me.jpg"]
 
@@ -105,9 +108,9 @@ def test_a_folder_that_holds_anything_else_is_somebodys_and_stays(tmp_path) -> N
 def test_what_is_no_regular_file_is_not_replaced(tmp_path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for place in (tmp_path / "pipe", tmp_path):
-        with pytest.raises(InputError, match="is no regular file"), files.whole_file(place):
+        with pytest.raises(InputError, match="is no regular file"), files.atomic_file(place):
             pass
-    with pytest.raises(InputError, match="is no folder"), files.whole_folder(tmp_path / "pipe", own=["*"]):
+    with pytest.raises(InputError, match="is no folder"), files.atomic_folder(tmp_path / "pipe", own=["*"]):
         pass
 
 
@@ -116,7 +119,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path) -> None:
     dead, alive = 2**22 + 1, os.getppid()
     for process in (dead, alive):
         (tmp_path / f".out.unfinished-{process}").mkdir()
-    with files.whole_folder(tmp_path / "out", own=[]):
+    with files.atomic_folder(tmp_path / "out", own=[]):
         pass
     assert names(tmp_path) == [f".out.unfinished-{alive}", "out"]
 
@@ -134,4 +137,4 @@ def test_the_digest_tells_where_one_part_ends() -> None:
 
 def test_a_missing_input_says_which_command_makes_it(tmp_path) -> None:
     with pytest.raises(InputError, match="run `siamese catalog` first"):
-        files.existing(tmp_path / "catalog.parquet", "siamese catalog")
+        files.require_exists(tmp_path / "catalog.parquet", "siamese catalog")

@@ -10,12 +10,13 @@ import h5py
 import pytest
 from PIL import Image
 
-from siamese import backend, cli, references
+from siamese import cli, tf_runtime
 from siamese.errors import InputError
-from siamese.register import read as read_evaluated
-from siamese.verifier import Verifier
+from siamese.models.verifier import Verifier
+from siamese.registry import locator
+from siamese.registry.register import read as read_evaluated
 
-backend.tensorflow()
+tf_runtime.import_tensorflow()
 import keras  # noqa: E402
 
 from model.model import Model  # noqa: E402
@@ -64,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", TUTORIALS)
-@pytest.mark.parametrize("use", [references.find, references.initial_weights, Model.from_trained, Verifier.load])
+@pytest.mark.parametrize("use", [locator.resolve_model, locator.initial_weights, Model.from_trained, Verifier.load])
 def test_the_custom_layer_and_the_formats_that_are_read_are_named(use: Callable, name: str, folder: Path) -> None:
     with pytest.raises(InputError) as refused:
         use(folder / name)
@@ -90,7 +91,7 @@ def test_other_files_and_folders_are_named_by_what_they_are(name: str, said: str
     def registered(model: Path) -> object:
         return read_evaluated(model, folder / "threshold.json", folder / "metrics.json")
 
-    for use in (references.find, Verifier.load, registered):
+    for use in (locator.resolve_model, Verifier.load, registered):
         with pytest.raises(InputError) as refused:
             use(folder / name)
         assert said in str(refused.value)

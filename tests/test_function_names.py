@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from siamese import function_names
+from siamese.preprocessing import saved_model
 
 
 def test_numbers_begin_at_0_for_each_name_in_the_order_in_which_they_were_given() -> None:
     """By number, not by letters: 9 came before 10."""
     names = ["__inference_f_10", "__inference_f_9", "while_body_77", "plain", "__inference_g_2_11"]
-    assert function_names.settled(names) == {
+    assert saved_model.settled(names) == {
         "__inference_f_9": "__inference_f_0",
         "__inference_f_10": "__inference_f_1",
         "while_body_77": "while_body_0",
@@ -32,7 +32,7 @@ def test_every_entry_of_a_map_is_kept_where_new_names_are_old_names_of_others(tm
         graph.signature_def["serve"].inputs[f"f_{number}"].name = f"f_{number}:0"
     file = tmp_path / "saved_model.pb"
     file.write_bytes(model.SerializeToString())
-    function_names.settle(file)
+    saved_model.settle(file)
     made = saved_model_pb2.SavedModel.FromString(file.read_bytes()).meta_graphs[0]
     functions, inputs = made.object_graph_def.concrete_functions, made.signature_def["serve"].inputs
     assert {name: list(of.bound_inputs) for name, of in functions.items()} == {f"f_{n}": [n + 5] for n in range(20)}
@@ -49,7 +49,7 @@ def test_one_model_saved_twice_is_the_same_file_and_still_computes(tmp_path: Pat
             input_signature=[tf.TensorSpec([], tf.float32, "x")],
         )
         tf.saved_model.save(module, str(folder), signatures=module.eightfold)
-        function_names.settle(folder / "saved_model.pb")
+        saved_model.settle(folder / "saved_model.pb")
         return (folder / "saved_model.pb").read_bytes()
 
     assert saved(tmp_path / "first") == saved(tmp_path / "second")

@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from siamese import galleries, impostors
 from siamese.errors import InputError
-from siamese.gallery import COLUMNS, Gallery, summary
-from siamese.search import Head
+from siamese.identification import gallery_file, open_set_threshold
+from siamese.identification.gallery import COLUMNS, Gallery, summary
+from siamese.models.scoring import Head
 
 HEAD = Head(np.array([-1], np.float32), 0.0)
 A, B = "a" * 64, "b" * 64  # digests of two models
@@ -78,16 +78,16 @@ def test_without_another_identity_there_is_no_impostor_but_those_of_no_identity(
 
 def test_a_large_gallery_is_asked_with_images_spread_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """5 of 9 identities' images, from the first to the last."""
-    monkeypatch.setattr("siamese.gallery.LOOKED_AT", 5)
+    monkeypatch.setattr("siamese.identification.gallery.LOOKED_AT", 5)
     found = enrolled(*((f"person-{place}", place) for place in range(9))).with_impostors().impostors["best"]
     assert np.flatnonzero(~np.isnan(found)).tolist() == [0, 2, 4, 6, 8]
 
 
-def chosen(scores: list[float], far: float) -> impostors.Threshold:
+def chosen(scores: list[float], far: float) -> open_set_threshold.OpenSetThreshold:
     """The threshold of a gallery whose images' highest impostor scores are these."""
     made = enrolled(*((f"person-{row}", row) for row in range(len(scores))))
     given = Gallery(A, HEAD, made.images, made.embeddings, {"best": np.array(scores, np.float32), "mean": np.zeros(0)})
-    return impostors.threshold(given, "best", far, None, lambda: 0.25)
+    return open_set_threshold.open_set_threshold(given, "best", far, None, lambda: 0.25)
 
 
 def test_of_people_of_one_kind_the_share_asked_for_reaches_a_threshold_chosen_on_the_others() -> None:
@@ -125,19 +125,23 @@ def test_a_rate_near_1_is_that_of_the_lowest_score() -> None:
 
 def test_images_of_no_identity_decide_alone() -> None:
     """At 4 and 12, ben is 1 and cas 2 away: at a rate of 1 in 3 the threshold is just above the higher."""
-    found = impostors.threshold(enrolled(*FEW, (None, 4), (None, 12)).with_impostors(), "best", 1 / 3, None, lambda: 0)
+    found = open_set_threshold.open_set_threshold(
+        enrolled(*FEW, (None, 4), (None, 12)).with_impostors(), "best", 1 / 3, None, lambda: 0
+    )
     assert found.threshold == pytest.approx(sigmoid(-1)) and found.threshold > sigmoid(-1)
     assert (found.impostors, found.chosen_on, found.false_accept_rate) == (2, "unknown images", pytest.approx(1 / 3))
 
 
 def test_alone_in_a_gallery_the_models_own_threshold_decides() -> None:
-    found = impostors.threshold(enrolled(("ann", 0)).with_impostors(), "best", 0.01, None, lambda: 0.25)
+    found = open_set_threshold.open_set_threshold(
+        enrolled(("ann", 0)).with_impostors(), "best", 0.01, None, lambda: 0.25
+    )
     assert (found.threshold, found.chosen_on, found.false_accept_rate) == (0.25, "the model's own", None)
     assert found.warning is not None
 
 
 def test_a_given_threshold_is_taken() -> None:
-    assert impostors.threshold(enrolled(("ann", 0)), "best", 0.01, 0.7, lambda: 0.25).threshold == 0.7
+    assert open_set_threshold.open_set_threshold(enrolled(("ann", 0)), "best", 0.01, 0.7, lambda: 0.25).threshold == 0.7
 
 
 def test_an_image_counts_once_and_not_as_two_identities() -> None:
@@ -172,15 +176,15 @@ def test_more_images_are_advised_where_they_would_be_looked_at() -> None:
     """1,000 are, at most: for one in 10,000, which takes 9,999, no number of images is enough."""
     made = enrolled(*((f"person-{one:02}", one) for one in range(20))).with_impostors()
     for far, advised in ((0.01, True), (0.0001, False)):
-        warning = impostors.threshold(made, "best", far, None, lambda: 0.5).warning
+        warning = open_set_threshold.open_set_threshold(made, "best", far, None, lambda: 0.5).warning
         assert ("add images" in warning) == advised and ("that takes" in warning) == advised
         assert "give --far 0.0477" in warning  # 1 of 21, rounded up
 
 
 def test_a_file_holds_what_was_put_in(tmp_path: Path) -> None:
     file = tmp_path / "people.parquet"
-    made = galleries.change(file, lambda there: enrolled(*FEW, (None, 7), there=there))
-    back = galleries.read(file, A)
+    made = gallery_file.change(file, lambda there: enrolled(*FEW, (None, 7), there=there))
+    back = gallery_file.read(file, A)
     pd.testing.assert_frame_equal(back.images, made.images)
     np.testing.assert_array_equal(back.embeddings, made.embeddings)
     for how in ("best", "mean"):
@@ -191,7 +195,7 @@ def test_a_file_holds_what_was_put_in(tmp_path: Path) -> None:
 
 def test_other_tools_read_the_file(tmp_path: Path) -> None:
     file = tmp_path / "people.parquet"
-    galleries.change(file, lambda _: enrolled(*FEW))
+    gallery_file.change(file, lambda _: enrolled(*FEW))
     table = pa.parquet.read_table(file)
     assert table.column_names == [*COLUMNS, "best_impostor", "mean_impostor", "embedding"]
     assert table.schema.field("embedding").type == pa.list_(pa.float32(), 1)
@@ -200,9 +204,9 @@ def test_other_tools_read_the_file(tmp_path: Path) -> None:
 
 
 def test_a_gallery_of_another_model_is_refused(tmp_path: Path) -> None:
-    galleries.change(tmp_path / "people.parquet", lambda _: enrolled(*FEW))
+    gallery_file.change(tmp_path / "people.parquet", lambda _: enrolled(*FEW))
     with pytest.raises(InputError, match=r"embedded by another model \(a{12}, not b{12}\): name that one with --model"):
-        galleries.read(tmp_path / "people.parquet", B)
+        gallery_file.read(tmp_path / "people.parquet", B)
 
 
 def tampered(file: Path, **columns: pa.Array) -> Path:
@@ -215,12 +219,12 @@ def tampered(file: Path, **columns: pa.Array) -> Path:
 
 def test_what_is_no_gallery_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is missing: make it by `siamese enroll"):
-        galleries.read(tmp_path / "nowhere.parquet")
+        gallery_file.read(tmp_path / "nowhere.parquet")
     (tmp_path / "text").write_text("no table")
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "table")
-    galleries.change(tmp_path / "order", lambda _: enrolled(*FEW))
+    gallery_file.change(tmp_path / "order", lambda _: enrolled(*FEW))
     tampered(tmp_path / "order", identity=pa.array(["ann", "cas", "ben", "ann"]))
-    galleries.change(tmp_path / "units", lambda _: enrolled(*FEW))
+    gallery_file.change(tmp_path / "units", lambda _: enrolled(*FEW))
     two = pa.array(np.zeros(8, np.float32))
     tampered(tmp_path / "units", embedding=pa.FixedSizeListArray.from_arrays(two, 2))
     for name, reason in (
@@ -230,20 +234,20 @@ def test_what_is_no_gallery_is_told_in_one_line(tmp_path: Path) -> None:
         ("units", "2 numbers an embedding, of a model of 1"),
     ):
         with pytest.raises(InputError, match=rf"{name}: is no gallery \(.*{reason}") as refused:
-            galleries.read(tmp_path / name)
+            gallery_file.read(tmp_path / name)
         assert "\n" not in str(refused.value)
 
 
 def test_a_damaged_gallery_names_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One flipped bit of an embedding would name another person; a number that is none compares with nothing."""
     file = tmp_path / "people.parquet"
-    galleries.change(file, lambda _: enrolled(*FEW))
+    gallery_file.change(file, lambda _: enrolled(*FEW))
     sound = file.read_bytes()
     at = sound.index(np.array([0, 1, 3, 10], "<f4").tobytes())
     for place in range(at, at + 16):
         file.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
         with pytest.raises(InputError, match=r"people\.parquet: is no gallery \("):
-            galleries.read(file)
+            gallery_file.read(file)
     file.write_bytes(sound)
     for note in (b"siamese.model", b"siamese.head"):
         table = pa.parquet.read_table(file)
@@ -251,27 +255,27 @@ def test_a_damaged_gallery_names_nobody(tmp_path: Path, capsys: pytest.CaptureFi
         flipped = notes | {note: bytes([notes[note][0] ^ 1]) + notes[note][1:]}
         pa.parquet.write_table(table.replace_schema_metadata(flipped), file)
         with pytest.raises(InputError, match=r"is no gallery \(the model's digest or last layer is damaged\)"):
-            galleries.read(file)
+            gallery_file.read(file)
         unguarded = {note: text for note, text in notes.items() if note != b"siamese.checksum"}  # as they were before
     pa.parquet.write_table(table.replace_schema_metadata(unguarded), file)
     assert "without a checksum" not in capsys.readouterr().err
-    assert galleries.read(file).identities == enrolled(*FEW).identities
+    assert gallery_file.read(file).identities == enrolled(*FEW).identities
     said = f"{file}: an older version wrote it, without a checksum of its model: `siamese enroll` adds one\n"
     assert capsys.readouterr().err == said
     file.write_bytes(sound)
     numbers = pa.array(np.array([0, 1, np.nan, 10], np.float32))
     tampered(file, embedding=pa.FixedSizeListArray.from_arrays(numbers, 1))
     with pytest.raises(InputError, match=r"is no gallery \(numbers that aren't finite\)"):
-        galleries.read(file)
+        gallery_file.read(file)
 
 
 def test_a_pipe_or_a_link_to_itself_is_no_gallery(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "link")
     with pytest.raises(InputError, match="pipe: is no regular file: name one that `siamese enroll` wrote"):
-        galleries.read(tmp_path / "pipe")
+        gallery_file.read(tmp_path / "pipe")
     with pytest.raises(InputError, match="link: is a link to itself: name another file"):
-        galleries.change(tmp_path / "link", lambda _: enrolled(*FEW))
+        gallery_file.change(tmp_path / "link", lambda _: enrolled(*FEW))
 
 
 def test_nobody_else_changes_a_gallery_meanwhile(tmp_path: Path) -> None:
@@ -282,17 +286,17 @@ def test_nobody_else_changes_a_gallery_meanwhile(tmp_path: Path) -> None:
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return enrolled(*FEW, there=there)
 
-    galleries.change(file, change)
+    gallery_file.change(file, change)
 
 
 def test_a_gallery_behind_a_link_stays_one_and_as_private_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     file, link = tmp_path / "real/people.parquet", tmp_path / "link.parquet"
-    galleries.change(file, lambda there: enrolled(*FEW, there=there))
+    gallery_file.change(file, lambda there: enrolled(*FEW, there=there))
     file.chmod(0o600)
     link.symlink_to(file)
-    galleries.change(link, lambda there: enrolled(("dan", 20), there=there))
-    assert link.is_symlink() and "dan" in galleries.read(file).identities
+    gallery_file.change(link, lambda there: enrolled(("dan", 20), there=there))
+    assert link.is_symlink() and "dan" in gallery_file.read(file).identities
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert not (tmp_path / ".link.parquet.lock").exists()
 
@@ -301,19 +305,19 @@ def test_of_many_changes_at_once_none_is_lost(tmp_path: Path) -> None:
     file = tmp_path / "people.parquet"
 
     def add(place: int) -> None:
-        galleries.change(file, lambda there: enrolled((f"person-{place:02}", place), there=there))
+        gallery_file.change(file, lambda there: enrolled((f"person-{place:02}", place), there=there))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(add, range(24)))
-    assert galleries.read(file).identities == [f"person-{place:02}" for place in range(24)]
+    assert gallery_file.read(file).identities == [f"person-{place:02}" for place in range(24)]
 
 
 def test_a_change_that_fails_leaves_the_gallery_as_it_was(tmp_path: Path) -> None:
     file = tmp_path / "people.parquet"
-    galleries.change(file, lambda _: enrolled(*FEW))
+    gallery_file.change(file, lambda _: enrolled(*FEW))
     before = file.read_bytes()
     with pytest.raises(InputError, match="isn't in the gallery"):
-        galleries.remove(file, ["nobody"], [], unknown=False)
+        gallery_file.remove(file, ["nobody"], [], unknown=False)
     assert file.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == [".people.parquet.lock", "people.parquet"]
 
@@ -321,14 +325,14 @@ def test_a_change_that_fails_leaves_the_gallery_as_it_was(tmp_path: Path) -> Non
 def test_removal_looks_for_impostors_anew(tmp_path: Path) -> None:
     """Without ben, ann's nearest other is cas: 10 and 9 away. Everybody may go."""
     file = tmp_path / "people.parquet"
-    galleries.change(file, lambda _: enrolled(*FEW))
-    removed, left = galleries.remove(file, ["ben"], [], unknown=False)
+    gallery_file.change(file, lambda _: enrolled(*FEW))
+    removed, left = gallery_file.remove(file, ["ben"], [], unknown=False)
     assert removed == 1
-    back = galleries.read(file)
+    back = gallery_file.read(file)
     np.testing.assert_array_equal(back.impostors["best"], left.impostors["best"])
     np.testing.assert_allclose(back.impostors["best"], [sigmoid(-10), sigmoid(-9), sigmoid(-9)], rtol=1e-6)
-    assert galleries.remove(file, ["ann", "cas"], [], unknown=False)[0] == 3
-    assert galleries.read(file).identities == []
+    assert gallery_file.remove(file, ["ann", "cas"], [], unknown=False)[0] == 3
+    assert gallery_file.read(file).identities == []
 
 
 NFC, NFD = "J\u00fcrgen", "Ju\u0308rgen"
@@ -343,7 +347,7 @@ def in_bytes(place: float) -> bytes:
 def written_before(file: Path, *rows: tuple[str | None, float]) -> Path:
     """A gallery's file as versions wrote it that compared names by their characters: each spelling is an identity."""
     made = enrolled(*((f"person-{number}", place) for number, (_, place) in enumerate(rows)))
-    galleries.change(file, lambda _: made)
+    gallery_file.change(file, lambda _: made)
     order = sorted(range(len(rows)), key=lambda row: (rows[row][0] is None, rows[row][0]))
     table = pa.parquet.read_table(file).take(pa.array(order))
     names = pa.array([rows[row][0] for row in order], pa.string())
@@ -376,19 +380,19 @@ def test_nothing_of_a_removed_person_is_left_in_the_file(tmp_path: Path, named: 
     if before:
         written_before(file, *rows)
     else:
-        galleries.change(file, lambda _: enrolled(*rows))
+        gallery_file.change(file, lambda _: enrolled(*rows))
     older = file.read_bytes()
     killed = tmp_path / f".people.parquet.unfinished-{os.getppid()}"  # of a process whose number another one has now
     killed.write_bytes(older)
     personal = [in_bytes(place) for _, place in rows[:7]]
     spelled = [name.encode() for name in ((*SPELLINGS, "rgen") if before else ("rgen", "RGEN"))]
     assert all(part in older for part in (*personal, *spelled))
-    removed, _ = galleries.remove(file, [named], [], unknown=False)
+    removed, _ = gallery_file.remove(file, [named], [], unknown=False)
     assert removed == 7
     left = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert not [part for part in (*personal, *(name.encode() for name in SPELLINGS), b"rgen", b"RGEN") if part in left]
     assert in_bytes(3) in left and in_bytes(7) in left
-    assert galleries.read(file).images["identity"].tolist() == ["ben", None]
+    assert gallery_file.read(file).images["identity"].tolist() == ["ben", None]
 
 
 def test_spellings_in_a_file_of_before_are_read_as_one_identity_and_that_is_said(
@@ -397,7 +401,7 @@ def test_spellings_in_a_file_of_before_are_read_as_one_identity_and_that_is_said
     """Three images in two spellings at 0, 1, 2 and ben at 9: the nearest other of 2 is ben, 7 away, and not 1."""
     file = written_before(tmp_path / "old.parquet", (NFD, 0), (NFC, 1), (NFC, 2), ("ben", 9))
     before = file.read_bytes()
-    found = galleries.read(file)
+    found = gallery_file.read(file)
     assert summary(found).identities == {NFC: 3, "ben": 1}
     by_path = dict(zip(found.images["path"], found.impostors["best"].tolist(), strict=True))
     expected = {f"{NFD}/0.png": 9, f"{NFC}/1.png": 8, f"{NFC}/2.png": 7, "ben/9.png": 7}
@@ -406,8 +410,8 @@ def test_spellings_in_a_file_of_before_are_read_as_one_identity_and_that_is_said
         rf"{file}: names that look the same are read as one identity: 'Ju\u0308rgen' and '{NFC}'" + "\n"
     )
     assert file.read_bytes() == before
-    galleries.change(file, lambda there: enrolled(("cas", 20), there=there))
-    assert galleries.read(file).identities == [NFC, "ben", "cas"]
+    gallery_file.change(file, lambda there: enrolled(("cas", 20), there=there))
+    assert gallery_file.read(file).identities == [NFC, "ben", "cas"]
     assert capsys.readouterr().err == ""
 
 
@@ -424,7 +428,7 @@ def test_an_image_may_be_named_in_another_normal_form() -> None:
 
 def test_removal_from_nowhere_leaves_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is missing"):
-        galleries.remove(tmp_path / "nowhere.parquet", ["ann"], [], unknown=False)
+        gallery_file.remove(tmp_path / "nowhere.parquet", ["ann"], [], unknown=False)
     with pytest.raises(InputError, match="name what to remove"):
-        galleries.remove(tmp_path / "nowhere.parquet", [], [], unknown=False)
+        gallery_file.remove(tmp_path / "nowhere.parquet", [], [], unknown=False)
     assert list(tmp_path.iterdir()) == []

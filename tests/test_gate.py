@@ -8,10 +8,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from siamese import gate, params
-from siamese.bootstrap import Units
-from siamese.gate import Scored, Verdict
+from siamese import config
+from siamese.evaluation.metrics.bootstrap import Units
 from siamese.params import PromoteParams
+from siamese.registry import gate
+from siamese.registry.gate import GateVerdict, Scored
 
 LAX = PromoteParams(
     min_precision=0,
@@ -47,7 +48,7 @@ def guesses(labels: np.ndarray, units: Units, skill: float, rng: np.random.Gener
     return 1 / (1 + np.exp(-raw))
 
 
-def verdict(labels: np.ndarray, ours: Scored, theirs: Scored, units: Units, limits: PromoteParams) -> Verdict:
+def verdict(labels: np.ndarray, ours: Scored, theirs: Scored, units: Units, limits: PromoteParams) -> GateVerdict:
     return gate.judge(
         gate.figures_of(labels, ours, NO_PAIRS), gate.relative(labels, ours, theirs, units, limits, NO_PAIRS), limits
     )
@@ -231,7 +232,7 @@ def test_the_last_bit_of_a_float_passes_no_limit() -> None:
 def test_all_reasons_are_told_at_once_a_line_each() -> None:
     labels, units = pairs_of(12, 3)
     worse = scored(1 - labels, 0.5)
-    found = verdict(labels, worse, scored(labels), units, params.load(params.packaged_file()).promote)
+    found = verdict(labels, worse, scored(labels), units, config.load_params(config.packaged_file()).promote)
     assert [reason.split()[0] for reason in found.reasons] == ["precision", "eer", "eer"]
     assert not any("\n" in reason for reason in found.reasons)
 

@@ -12,9 +12,9 @@ from conftest import ROOT, working_folder
 
 from pipelines.arguments import arguments
 from pipelines.upload import tag_here
-from siamese import changes
 from siamese.errors import InputError
-from siamese.tracking import facts
+from siamese.monitoring import diff
+from siamese.tracking import provenance
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="root alone can give a folder to another user")
 
@@ -67,19 +67,19 @@ def test_a_training_says_why_it_records_no_commit(
 ) -> None:
     trouble(folder)
     with working_folder(folder):
-        known = facts.tags("data", Path("catalog"))
+        known = provenance.tags("data", Path("catalog"))
         line = capsys.readouterr().err
         assert line.startswith(f"tracking: no commit is recorded: {folder}: {said}")
         assert line.count("\n") == 1
         assert known["siamese.data.path"] == "data"
         assert "siamese.git.commit" not in known
         run(folder, line.partition("run: ")[2])
-        assert facts.tags("data", Path("catalog"))["siamese.git.commit"] == run(folder, "git rev-parse HEAD")
+        assert provenance.tags("data", Path("catalog"))["siamese.git.commit"] == run(folder, "git rev-parse HEAD")
         assert capsys.readouterr().err == ""
 
 
 QUESTIONS = [
-    pytest.param(lambda: changes.at("HEAD"), id="changes"),
+    pytest.param(lambda: diff.at("HEAD"), id="changes"),
     pytest.param(tag_here, id="upload"),
     pytest.param(lambda: arguments(ROOT / "params.yaml", None, repository="https://git.example"), id="submit"),
 ]
@@ -110,16 +110,16 @@ def test_a_training_without_git_installed_says_so(
 ) -> None:
     monkeypatch.setenv("PATH", str(folder))
     with working_folder(folder):
-        facts.tags("data", Path("catalog"))
+        provenance.tags("data", Path("catalog"))
     assert capsys.readouterr().err == "tracking: no commit is recorded: git: not installed; install it\n"
 
 
 def test_an_image_built_without_a_commit_says_how_to_build_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(facts.IMAGE_COMMIT, "unknown")
+    monkeypatch.setenv(provenance.IMAGE_COMMIT, "unknown")
     with working_folder(folder):
-        facts.tags("data", Path("catalog"))
+        provenance.tags("data", Path("catalog"))
     line = "tracking: no commit is recorded: SIAMESE_COMMIT: unknown; run make images in a git repository\n"
     assert capsys.readouterr().err == line
 
@@ -129,10 +129,10 @@ def test_a_revision_that_a_shallow_clone_lacks_is_there_after_the_command_named(
     run(folder.parent, f"git clone -q --depth 1 '{folder.as_uri()}' shallow")
     with working_folder(folder.parent / "shallow"):
         with pytest.raises(InputError) as error:
-            changes.at("HEAD~1")
+            diff.at("HEAD~1")
         assert str(error.value) == "HEAD~1: not in this shallow clone; run: git fetch --unshallow"
         run(folder.parent / "shallow", str(error.value).partition("run: ")[2])
-        assert changes.at("HEAD~1").metrics is None
+        assert diff.at("HEAD~1").metrics is None
 
 
 def test_a_tag_that_a_clone_lacks_is_there_after_the_command_named(folder: Path) -> None:

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from siamese import catalog, given_splits, inspect
+from siamese.data import catalog, image_folder, splits
+from siamese.data.inspection import report
 from siamese.errors import InputError
 from siamese.params import CatalogParams
-from siamese.remote import Address
+from siamese.storage.object_store import RemotePath
 
 LIST = "protocol/splits.csv"
 PARAMS = CatalogParams(splits=LIST, train=0.7, test=0.2, validation=0.1, seed=0)
@@ -97,7 +98,7 @@ def test_spellings_of_one_name_may_be_listed_in_one_split_and_not_in_two(tmp_pat
 
 
 def test_a_listed_path_may_be_in_another_normal_form(tmp_path: Path) -> None:
-    paths = [f"{role}/{NFD}-{number}.png" for role in catalog.ROLES for number in range(3)]
+    paths = [f"{role}/{NFD}-{number}.png" for role in image_folder.ROLES for number in range(3)]
     rows = [
         (path.replace(NFD, NFC), split) for path, split in zip(paths, ["train", "validation", "test"] * 3, strict=True)
     ]
@@ -107,7 +108,7 @@ def test_a_listed_path_may_be_in_another_normal_form(tmp_path: Path) -> None:
 
 
 def test_role_folders_are_listed_by_path(tmp_path: Path) -> None:
-    paths = [f"{role}/{number}.png" for role in catalog.ROLES for number in range(4)]
+    paths = [f"{role}/{number}.png" for role in image_folder.ROLES for number in range(4)]
     places = [*(["train", "validation", "test"] * 3), "train", "test"]  # negative/3.png isn't listed
     rows = [*zip(paths, places, strict=False)]
     made, rejected = run(listed(images(tmp_path / "data", paths), rows, column="path"))
@@ -124,7 +125,7 @@ def test_the_hash_stays_the_default(tmp_path: Path) -> None:
 
 def test_inspect_shows_the_given_splits_as_stable(tmp_path: Path) -> None:
     data = listed(people(tmp_path / "data", "abc", each=3), zip("abc", ["train", "validation", "test"], strict=True))
-    found = inspect.report(inspect.survey(data, PARAMS, MAX), None)
+    found = report.report(report.survey(data, PARAMS, MAX), None)
     assert found.split == {split: {"identities": 1, "images": 3} for split in ("train", "test", "validation")}
     assert found.stable and found.trainable
 
@@ -161,7 +162,7 @@ def test_a_list_that_cannot_be_followed_is_one_line(
 
 def test_a_store_that_cannot_be_used_is_not_called_a_wrong_list() -> None:
     with pytest.raises(InputError, match=r"nosuch://bucket/a\.csv: no store is known by nosuch://") as raised:
-        given_splits.read(Address("nosuch://bucket"), "a.csv", "identities")
+        splits.read_split_list(RemotePath("nosuch://bucket"), "a.csv", "identities")
     assert "CSV" not in str(raised.value)
 
 

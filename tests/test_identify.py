@@ -20,13 +20,14 @@ from conftest import ROOT, working_folder
 from image_writers import encoded, halved, smooth
 from registered import small_model
 
-from siamese import cli, enroll, galleries
+from siamese import cli
 from siamese.errors import InputError
-from siamese.gallery import Gallery
-from siamese.identify import Answer, Candidate, Identifier
-from siamese.impostors import Threshold
-from siamese.search import Head
-from siamese.verifier import Verifier, read_image
+from siamese.identification import enroll, gallery_file
+from siamese.identification.gallery import Gallery
+from siamese.identification.identify import Answer, Candidate, Identifier
+from siamese.identification.open_set_threshold import OpenSetThreshold
+from siamese.models.scoring import Head
+from siamese.models.verifier import Verifier, read_image
 
 MAX = 10**8
 Run = Callable[..., tuple[int, str, str]]
@@ -114,7 +115,7 @@ def test_the_threshold_is_set_by_the_gallery_itself(run: Run, people: Path, enro
     """24 images: a rate of 0.04 is that of the highest impostor, 1 in 25. For 0.01 they are too few, and it's said."""
     image = the_only(people / "probes/writer-000")
     said = json.loads(run("identify", enrolled, image, "--far", "0.04", "--json")[1])
-    found = galleries.read(enrolled).impostors["best"]
+    found = gallery_file.read(enrolled).impostors["best"]
     assert said["threshold"] == float(np.nextafter(found.max(), np.float32(1)))
     assert (said["false_accept_rate"], said["chosen_on"], said["impostors"]) == (0.04, "enrolled images", 24)
     _, out, err = run("identify", enrolled, image, "--json")
@@ -134,7 +135,7 @@ def test_enrolling_again_adds_and_counts_images_once(run: Run, people: Path, enr
     assert run("enroll", whole, people / "known")[1] == (
         "enrolled 36 images\nthe gallery: 36 images of 12 identities\n"
     )
-    one, other = galleries.read(whole), galleries.read(grown)
+    one, other = gallery_file.read(whole), gallery_file.read(grown)
     assert one.images["image_id"].tolist() == other.images["image_id"].tolist()
     np.testing.assert_allclose(one.embeddings, other.embeddings, atol=1e-5)
     np.testing.assert_allclose(one.impostors["mean"], other.impostors["mean"], atol=1e-5)
@@ -166,7 +167,7 @@ def test_a_name_from_a_folder_and_one_from_the_keyboard_are_one_person(run: Run,
         found = json.loads(run("identify", gallery, image, "--threshold", "0", "--top", "9", "--json")[1])["images"][0]
         assert found["identity"] == nfd and len(found["candidates"]) == 2
     assert run("gallery", "remove", gallery, nfc)[1] == "removed 2 images\nthe gallery: 3 images of 1 identities\n"
-    assert galleries.read(gallery).identities == ["writer-001"]
+    assert gallery_file.read(gallery).identities == ["writer-001"]
 
 
 def test_folders_that_look_the_same_are_enrolled_as_one_person_and_named(
@@ -335,7 +336,7 @@ def test_candidates_come_in_order_each_with_its_best_reference() -> None:
     made = made.with_images(images, np.array([[0], [1], [3], [10]], np.float32))
     verifier = Verifier(None)
     for threshold, identity in ((0.4, "ben"), (0.41, None)):
-        decided = Threshold(threshold, None, "given", 0, None)
+        decided = OpenSetThreshold(threshold, None, "given", 0, None)
         (answer,) = Identifier(verifier, made, decided, "best", 2).of_embeddings(np.array([[2.6]], np.float32))
         assert answer.identity == identity
         assert [(one.identity, one.reference) for one in answer.candidates] == [("ben", "ben/3"), ("ann", "ann/1")]
@@ -352,7 +353,7 @@ def test_an_answer_as_a_person_reads_it() -> None:
 
 def test_as_a_library(model: Path, people: Path, enrolled: Path) -> None:
     """What docs/gallery.md shows."""
-    from siamese.identify import prepare
+    from siamese.identification.identify import prepare
 
     identifier = prepare(enrolled, model, "best", top=2, far=0.05, own_threshold=None)
     image = sorted((people / "eight/writer-006").iterdir())[0]

@@ -41,9 +41,9 @@ from image_writers import (
 from odd_images import CORPUS, MAX_PIXELS, REJECTED
 from PIL import Image, ImageFile, ImageOps
 
-from siamese import images
-from siamese.images import ImageInfo, Rejected
-from siamese.images.bmp import Bmp
+from siamese.data.images import formats
+from siamese.data.images.bmp import Bmp
+from siamese.data.images.formats import ImageInfo, Rejected
 
 JPEG, PNG, BMP = (CORPUS[path].data for path in ("jpeg/4:2:0.jpg", "png/8 bits.png", "bmp/24 bits.bmp"))
 KINDS = [odd.data for path, odd in CORPUS.items() if not path.startswith("sizes/")]
@@ -54,8 +54,8 @@ KINDS = [odd.data for path, odd in CORPUS.items() if not path.startswith("sizes/
 )
 def test_damaged_orientation_counts_as_none(tiff: bytes) -> None:
     data = with_exif(JPEG, tiff)
-    assert images.canonical(data, MAX_PIXELS) is data
-    assert images.check(data, MAX_PIXELS) == images.describe(JPEG)
+    assert formats.canonical(data, MAX_PIXELS) is data
+    assert formats.check(data, MAX_PIXELS) == formats.describe(JPEG)
 
 
 XMP, XMP_SEGMENT, PROFILE = b"XML:com.adobe.xmp", b"http://ns.adobe.com/xap/1.0/\0", b"Raw profile type exif"
@@ -125,11 +125,11 @@ def test_is_turned_as_pillow_turns_it_wherever_the_orientation_is_stored(place: 
         data = JPEG[:2] + IN_JPEG[name](number) + JPEG[2:]
     with warnings.catch_warnings(action="ignore"):  # Pillow's, of EXIF in two segments
         upright = np.asarray(ImageOps.exif_transpose(Image.open(BytesIO(data))))
-    made = images.canonical(data, MAX_PIXELS)
+    made = formats.canonical(data, MAX_PIXELS)
     np.testing.assert_array_equal(np.asarray(Image.open(BytesIO(made))), upright)
     assert (made is data) == (number not in range(2, 9))
     height, width, _ = upright.shape
-    assert images.check(data, MAX_PIXELS) == ImageInfo(width, height, format)
+    assert formats.check(data, MAX_PIXELS) == ImageInfo(width, height, format)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_metadata_of_20_mb_in_20_kb_is_left_alone(extra: bytes) -> None:
     data = png(noise(), 8, RGB, extra)
     tracemalloc.start()
     try:
-        assert images.canonical(data, MAX_PIXELS) is data
+        assert formats.canonical(data, MAX_PIXELS) is data
         assert tracemalloc.get_traced_memory()[1] < 8_000_000
     finally:
         tracemalloc.stop()
@@ -167,7 +167,7 @@ def test_metadata_of_20_mb_in_20_kb_is_left_alone(extra: bytes) -> None:
 )
 def test_damaged_metadata_does_no_harm(extra: bytes) -> None:
     data = png(noise(), 8, RGB, extra)
-    assert images.canonical(data, MAX_PIXELS) is data
+    assert formats.canonical(data, MAX_PIXELS) is data
 
 
 @pytest.mark.parametrize("name", REJECTED)
@@ -176,7 +176,7 @@ def test_what_cannot_be_taken_is_rejected_with_its_reason(name: str) -> None:
     data, reason = REJECTED[name]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for look in (images.check, images.canonical) if "pixels: " in reason else (images.check,):
+        for look in (formats.check, formats.canonical) if "pixels: " in reason else (formats.check,):
             with pytest.raises(Rejected, match=f"^{re.escape(reason)}$"):
                 look(data, MAX_PIXELS)
 
@@ -186,14 +186,14 @@ def test_the_limit_is_the_callers_not_pillows() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         data = png_around((20_000, 10_000, 1, GREY, 0), zlib.compress(bytes(2501) * 10_000))
-        assert images.check(data, 200_000_000) == ImageInfo(20_000, 10_000, "PNG")
+        assert formats.check(data, 200_000_000) == ImageInfo(20_000, 10_000, "PNG")
         with pytest.raises(Rejected, match="too many pixels"):
-            images.check(data, 199_999_999)
+            formats.check(data, 199_999_999)
 
 
 def test_longer_sides_than_tensorflow_reads_are_rejected() -> None:
     with pytest.raises(Rejected, match="too long: 1000001 x 1"):
-        images.check(png_around((1_000_001, 1, 1, GREY, 0), zlib.compress(bytes(125_002))), 10**9)
+        formats.check(png_around((1_000_001, 1, 1, GREY, 0), zlib.compress(bytes(125_002))), 10**9)
 
 
 @pytest.mark.parametrize(
@@ -212,9 +212,9 @@ def test_a_file_cut_anywhere_is_rejected(path: str, spare: int) -> None:
     end = len(data) - spare
     for length in {*range(0, end, max(end // 200, 1)), *range(end - 20, end)}:
         with pytest.raises(Rejected, match=r"truncated|not an image|empty file|damaged"):
-            images.check(data[:length], MAX_PIXELS)
+            formats.check(data[:length], MAX_PIXELS)
     if spare:
-        assert images.canonical(data[:end], MAX_PIXELS) == images.canonical(data, MAX_PIXELS)
+        assert formats.canonical(data[:end], MAX_PIXELS) == formats.canonical(data, MAX_PIXELS)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_a_jpeg_cut_anywhere_is_rejected_with_an_end_marker_too(name: str) -> No
     start, end = scans(data)[0][0] + 20, scans(data)[-1][1] - (200 if "noise" in name else 40)
     for length in range(start, end, max((end - start) // 200, 1)):
         with pytest.raises(Rejected, match=r"^(damaged|truncated) JPEG"):
-            images.check(data[:length] + b"\xff\xd9", MAX_PIXELS)
+            formats.check(data[:length] + b"\xff\xd9", MAX_PIXELS)
 
 
 def test_whole_jpegs_of_any_size_and_kind_are_taken() -> None:
@@ -244,7 +244,7 @@ def test_whole_jpegs_of_any_size_and_kind_are_taken() -> None:
         if not options["progressive"]:
             options["optimize"] = rng.random() < 0.5
         data = encoded(image, "JPEG", **options)
-        assert images.check(data, MAX_PIXELS) == ImageInfo(width, height, "JPEG"), options
+        assert formats.check(data, MAX_PIXELS) == ImageInfo(width, height, "JPEG"), options
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
@@ -276,14 +276,14 @@ def test_damage_is_rejected_or_harmless_and_never_a_crash() -> None:
         for _ in range(6000):
             data = damaged(rng.choice([*KINDS, animation("PNG")] if rng.random() < 0.01 else KINDS), rng)
             try:
-                info = images.check(data, MAX_PIXELS)
+                info = formats.check(data, MAX_PIXELS)
             except Rejected as reason:
                 assert len(str(reason).splitlines()) == 1
                 continue
             accepted += 1
-            told = images.describe(images.canonical(data, MAX_PIXELS))
+            told = formats.describe(formats.canonical(data, MAX_PIXELS))
             assert (told.width, told.height) == (info.width, info.height)
-            assert images.describe(data) == info
+            assert formats.describe(data) == info
     assert accepted > 300  # otherwise this tests nothing
 
 
@@ -296,10 +296,10 @@ def test_tensorflow_decodes_whatever_check_accepts() -> None:
     for _ in range(3000):
         data = damaged(rng.choice(KINDS), rng)
         try:
-            info = images.check(data, MAX_PIXELS)
+            info = formats.check(data, MAX_PIXELS)
         except Rejected:
             continue
-        made = tf.io.decode_image(images.canonical(data, MAX_PIXELS), channels=3, expand_animations=False)
+        made = tf.io.decode_image(formats.canonical(data, MAX_PIXELS), channels=3, expand_animations=False)
         assert made.shape == (info.height, info.width, 3)
         decoded += 1
     assert decoded > 100
@@ -316,18 +316,18 @@ def test_metadata_that_makes_pillow_warn_or_refuse_does_no_harm() -> None:
             png(white.repeat(3, axis=2), 8, RGB, chunk(b"zTXt", bomb)),
             png(white.repeat(3, axis=2), 8, RGB, chunk(b"acTL", bytes(8))),
         ):
-            assert images.check(data, MAX_PIXELS)
-            assert images.canonical(data, MAX_PIXELS) is data
+            assert formats.check(data, MAX_PIXELS)
+            assert formats.canonical(data, MAX_PIXELS) is data
         for odd in (chunk(b"zTXt", bomb), chunk(b"zTXt", b"note\0\1"), chunk(b"acTL", bytes(8)), chunk(b"fcTL", b"")):
-            shown = Image.open(BytesIO(images.canonical(png(white, 1, GREY, odd), MAX_PIXELS)))
+            shown = Image.open(BytesIO(formats.canonical(png(white, 1, GREY, odd), MAX_PIXELS)))
             assert shown.getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_threads_do_not_disturb_each_other() -> None:
     kinds = KINDS * 4
-    alone = [images.canonical(data, MAX_PIXELS) for data in kinds]
+    alone = [formats.canonical(data, MAX_PIXELS) for data in kinds]
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda data: images.canonical(data, MAX_PIXELS), kinds)) == alone
+        assert list(pool.map(lambda data: formats.canonical(data, MAX_PIXELS), kinds)) == alone
 
 
 def test_pillows_globals_are_left_alone() -> None:
@@ -338,22 +338,22 @@ def test_pillows_globals_are_left_alone() -> None:
 def test_examines_a_file(tmp_path: Path) -> None:
     data = encoded(smooth(5, 3), "BMP")
     (tmp_path / "a.bmp").write_bytes(data)
-    examined = images.examine(tmp_path / "a.bmp", MAX_PIXELS)
-    assert examined == images.FileInfo(hashlib.sha256(data).hexdigest(), len(data), ImageInfo(5, 3, "BMP"))
+    examined = formats.examine(tmp_path / "a.bmp", MAX_PIXELS)
+    assert examined == formats.FileInfo(hashlib.sha256(data).hexdigest(), len(data), ImageInfo(5, 3, "BMP"))
 
 
 def test_a_file_that_cannot_be_read_is_a_reason_not_an_error(tmp_path: Path) -> None:
-    assert str(images.examine(tmp_path / "gone.png", MAX_PIXELS)) == "can't be read: No such file or directory"
-    assert str(images.examine(tmp_path, MAX_PIXELS)) == "can't be read: Is a directory"
+    assert str(formats.examine(tmp_path / "gone.png", MAX_PIXELS)) == "can't be read: No such file or directory"
+    assert str(formats.examine(tmp_path, MAX_PIXELS)) == "can't be read: Is a directory"
     (tmp_path / "text.png").write_text("a note")
-    assert str(images.examine(tmp_path / "text.png", MAX_PIXELS)) == "not an image"
+    assert str(formats.examine(tmp_path / "text.png", MAX_PIXELS)) == "not an image"
 
 
 def test_a_huge_file_is_not_even_read(tmp_path: Path) -> None:
     """A sparse file of a terabyte, which no memory holds."""
     with (tmp_path / "film.png").open("wb") as file:
         file.truncate(10**12)
-    assert str(images.examine(tmp_path / "film.png", MAX_PIXELS)).startswith("too large: 1000000000000 bytes")
+    assert str(formats.examine(tmp_path / "film.png", MAX_PIXELS)).startswith("too large: 1000000000000 bytes")
 
 
 def test_too_little_memory_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,7 +362,7 @@ def test_too_little_memory_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Bmp, "pixels", full)
     with pytest.raises(Rejected, match="too large for this machine's memory"):
-        images.canonical(BMP, MAX_PIXELS)
+        formats.canonical(BMP, MAX_PIXELS)
 
 
 def test_a_file_larger_than_memory_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,7 +371,7 @@ def test_a_file_larger_than_memory_is_a_reason(tmp_path: Path, monkeypatch: pyte
 
     (tmp_path / "a.png").write_bytes(PNG)
     monkeypatch.setattr(Path, "read_bytes", full)
-    assert str(images.examine(tmp_path / "a.png", MAX_PIXELS)).startswith("too large for this machine's memory")
+    assert str(formats.examine(tmp_path / "a.png", MAX_PIXELS)).startswith("too large for this machine's memory")
 
 
 def test_needs_neither_tensorflow_nor_pandas() -> None:

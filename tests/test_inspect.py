@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from siamese import catalog, inspect
+from siamese.data import catalog
+from siamese.data.inspection import report as report_module
 from siamese.errors import InputError
 from siamese.params import CatalogParams
 
@@ -42,8 +43,8 @@ def roles(anchors: int, positives: int, negatives: int) -> dict[str, bytes]:
     return {name: image_bytes(number) for number, name in enumerate(names)}
 
 
-def report(folder: Path, files: Mapping[str, bytes]) -> inspect.DataReport:
-    return inspect.report(inspect.survey(fill(folder, files), PARAMS, MAX), None)
+def report(folder: Path, files: Mapping[str, bytes]) -> report_module.DataReport:
+    return report_module.report(report_module.survey(fill(folder, files), PARAMS, MAX), None)
 
 
 def test_reports_identity_folders(tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_reports_identity_folders(tmp_path: Path) -> None:
         "note.txt": b"",
     }
     made = report(tmp_path / "data", files)
-    assert made == inspect.DataReport(
+    assert made == report_module.DataReport(
         folder=str(tmp_path / "data"),
         layout="identities",
         images=32,
@@ -122,7 +123,7 @@ def test_tells_from_100_identities_on_that_the_split_is_stable(tmp_path: Path) -
     warning = "fewer than 100 identities: added data may change the split of what is there"
     assert (few.stable, warning in few.warnings) == (False, True)
     assert (many.stable, warning in many.warnings) == (True, False)
-    assert "stable      yes: data may be added, no image changes its split" in inspect.to_text(many)
+    assert "stable      yes: data may be added, no image changes its split" in report_module.to_text(many)
 
 
 def test_role_folders_are_stable_when_each_role_is(tmp_path: Path) -> None:
@@ -164,7 +165,7 @@ def test_role_folders_are_stable_when_each_role_is(tmp_path: Path) -> None:
 def test_warns_of_what_is_odd(tmp_path: Path, files: Mapping[str, bytes], warning: str) -> None:
     made = report(tmp_path / "data", files)
     assert warning in made.warnings
-    assert f"warning     {warning}" in inspect.to_text(made)
+    assert f"warning     {warning}" in report_module.to_text(made)
 
 
 def test_lists_folders_that_look_the_same(tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_lists_folders_that_look_the_same(tmp_path: Path) -> None:
     assert line.startswith(
         "folders with names that look the same: 'Ju\\u0308rgen' and 'J\u00fcrgen'; 'WHO-001' and 'who-001': each"
     )
-    assert f"warning     {line}" in inspect.to_text(made)
+    assert f"warning     {line}" in report_module.to_text(made)
     assert not any("without a usable image" in warning for warning in made.warnings)
 
 
@@ -212,19 +213,19 @@ def test_says_why_training_is_impossible(tmp_path: Path, files: Mapping[str, byt
     assert (made.trainable, made.split) == (False, None)
     assert not any("may change the split" in warning for warning in made.warnings)  # there is none
     assert made.why_not is not None and why_not in made.why_not
-    assert inspect.to_text(made).splitlines()[-1] == f"trainable   no: {made.why_not}"
+    assert report_module.to_text(made).splitlines()[-1] == f"trainable   no: {made.why_not}"
 
 
 def test_names_ten_rejected_files_and_counts_the_rest(tmp_path: Path) -> None:
     made = report(tmp_path / "data", {**identities(6), **{f"who-000/{n:02}.txt": b"" for n in range(12)}})
     assert made.rejected == 12
     assert [one["path"] for one in made.rejected_files] == [f"who-000/{n:02}.txt" for n in range(10)]
-    assert "and 2 more (`siamese catalog` lists them all)" in inspect.to_text(made)
+    assert "and 2 more (`siamese catalog` lists them all)" in report_module.to_text(made)
 
 
 def test_is_a_fact_a_line_to_read_whatever_names_files_have(tmp_path: Path) -> None:
     made = report(tmp_path / "data", {**identities(6), "who-000/two\nlines\x1b[2J.txt": b""})
-    text = inspect.to_text(made)
+    text = report_module.to_text(made)
     assert (
         "            who-000/two?lines?[2J.txt: name has a control character, such as a line break" in text.splitlines()
     )
@@ -250,4 +251,4 @@ def test_writes_nothing(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere: can't be read as a folder"):
-        inspect.survey(tmp_path / "nowhere", PARAMS, MAX)
+        report_module.survey(tmp_path / "nowhere", PARAMS, MAX)

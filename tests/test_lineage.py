@@ -14,11 +14,12 @@ import pytest
 from conftest import Repository, working_folder
 from waiting import PATIENCE
 
-from siamese import cli, lineage, params
+from siamese import cli, config
 from siamese.errors import InputError
-from siamese.lineage import trace
-from siamese.registry import Version
-from siamese.weights import weights_digest
+from siamese.models.artifacts import weights_digest
+from siamese.registry import lineage
+from siamese.registry.client import Version
+from siamese.registry.lineage import trace
 
 SERVER = "https://mlflow.example"
 TAGS = {
@@ -185,7 +186,7 @@ class TestOfARepository:
         assert clone.run("git", "rev-parse", "HEAD").strip() == told["git_commit"]
         changed = clone.run("git", "status", "--porcelain").split()
         assert changed in ([], ["M", "params.yaml"])
-        ours, theirs = (params.load(one.folder / "params.yaml") for one in (clone, project))
+        ours, theirs = (config.load_params(one.folder / "params.yaml") for one in (clone, project))
         assert ours == theirs
 
     @pytest.mark.long
@@ -213,8 +214,8 @@ def test_saved_parameters_are_those_of_training_and_of_the_evaluation(tmp_path: 
 
     class Run:
         def artifact(self, version: Version, path: str, below: Path) -> Path:
-            values = params.load(params.packaged_file(), ["train.epochs=3", "evaluate.threshold=far=0.01"])
-            (below / "params.yaml").write_text(params.to_yaml(values))
+            values = config.load_params(config.packaged_file(), ["train.epochs=3", "evaluate.threshold=far=0.01"])
+            (below / "params.yaml").write_text(config.to_yaml(values))
             return below / "params.yaml"
 
         def parameters(self, version: Version) -> dict[str, str]:
@@ -222,7 +223,7 @@ def test_saved_parameters_are_those_of_training_and_of_the_evaluation(tmp_path: 
 
     monkeypatch.setattr(lineage, "resolve", lambda reference: (Run(), VERSION))
     lineage.save_params(VERSION.uri, tmp_path / "saved.yaml")
-    saved = params.load(tmp_path / "saved.yaml")
+    saved = config.load_params(tmp_path / "saved.yaml")
     assert (saved.train.epochs, saved.evaluate.threshold, saved.promote.max_eer) == (3, "eer", 0.2)
 
 

@@ -10,10 +10,10 @@ import yaml
 from conftest import changed_stages, project_copy, working_folder
 from test_catalog import MAX, PARAMS, fill, identities, image_bytes, run
 
-from siamese import inspect
+from siamese.data.inspection import report as report_module
+from siamese.data.linked_folders import linked_folders
 from siamese.errors import InputError
-from siamese.linked_folders import linked_folders
-from siamese.tracking import facts
+from siamese.tracking import provenance
 
 
 def linked(data: Path, library: Path) -> Path:
@@ -74,7 +74,7 @@ def test_outside_of_dvc_links_are_followed(tmp_path: Path, monkeypatch: pytest.M
 
 def test_inspect_warns(tmp_path: Path) -> None:
     data = linked(tmp_path / "data", fill(tmp_path / "library", identities(6)))
-    report = inspect.report(inspect.survey(data, PARAMS, MAX), None)
+    report = report_module.report(report_module.survey(data, PARAMS, MAX), None)
     assert report.images == 12
     assert report.warnings[0] == "links to folders, which `dvc repro` refuses: 6, the first is 'who-000'"
 
@@ -90,7 +90,7 @@ def test_lineage_records_no_hash_that_does_not_cover_the_images(tmp_path: Path) 
     with working_folder(tmp_path):
         Path("data/faces.dvc").write_text(yaml.safe_dump({"outs": [{"path": "faces", **empty}]}))
         Path("dvc.lock").write_text(yaml.safe_dump({"stages": {"catalog": {"deps": [dependency], "outs": [output]}}}))
-        assert facts.data_digest("data/faces", Path("catalog.parquet")).value.startswith("catalog:")
+        assert provenance.data_digest("data/faces", Path("catalog.parquet")).value.startswith("catalog:")
 
 
 def test_a_broken_link_does_not_end_a_training(tmp_path: Path) -> None:
@@ -99,4 +99,4 @@ def test_a_broken_link_does_not_end_a_training(tmp_path: Path) -> None:
     (tmp_path / "data/faces/gone.png").symlink_to("nowhere")
     with working_folder(tmp_path):
         Path("data/faces.dvc").write_text(yaml.safe_dump({"outs": [{"path": "faces", "md5": "a", "nfiles": 9}]}))
-        assert facts.data_digest("data/faces", Path("catalog.parquet")).value.startswith("catalog:")
+        assert provenance.data_digest("data/faces", Path("catalog.parquet")).value.startswith("catalog:")

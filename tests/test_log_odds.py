@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from small_evaluation import Means
 
-from siamese.log_odds import LogOdds, to_score
-from siamese.search import Head
+from siamese.models.scoring import Head, LogOdds, to_score
 
 
 def test_differences_are_weighed_and_the_bias_added() -> None:

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from siamese import metrics
 from siamese.errors import InputError
-from siamese.metrics import METRICS, choose_threshold, measure, rank, roc, same
+from siamese.evaluation.metrics import verification
+from siamese.evaluation.metrics.verification import METRICS, rank, reference_metrics, roc, same
+from siamese.evaluation.threshold import choose_threshold
 
 LABELS = [1, 1, 0, 1, 0, 0]
 SCORES = [0.9, 0.8, 0.6, 0.4, 0.3, 0.2]  # in falling order: same, same, different, same, different, different
@@ -36,7 +37,7 @@ def test_metrics_by_hand() -> None:
         calibration
     error is the mean distance: 0.1, 0.2, 0.6, 0.6, 0.3, 0.2, together 2.0.
     """
-    found = measure(LABELS, SCORES, 0.5)
+    found = reference_metrics(LABELS, SCORES, 0.5)
     assert found["precision"] == pytest.approx(2 / 3)
     assert found["recall"] == pytest.approx(2 / 3)
     assert found["accuracy"] == pytest.approx(4 / 6)
@@ -51,18 +52,18 @@ def test_metrics_by_hand() -> None:
 def test_tar_at_far_by_hand() -> None:
     """No false accept: TAR 2/3, by accepting 0.8 and more. One of three (FAR 1/3): TAR 1, by accepting 0.4 and more."""
     far, tar = roc(rank(LABELS, SCORES))
-    assert metrics.tar_at_far(far, tar, 0.0) == metrics.tar_at_far(far, tar, 0.33) == pytest.approx(2 / 3)
-    assert metrics.tar_at_far(far, tar, 1 / 3) == metrics.tar_at_far(far, tar, 0.5) == 1
+    assert verification.tar_at_far(far, tar, 0.0) == verification.tar_at_far(far, tar, 0.33) == pytest.approx(2 / 3)
+    assert verification.tar_at_far(far, tar, 1 / 3) == verification.tar_at_far(far, tar, 0.5) == 1
 
 
 def test_eer_between_two_points_lies_on_the_line_that_joins_them() -> None:
     """Positives 0.9, 0.5, negatives 0.5, 0.1: from FAR 0, FRR 1/2 the tie leads to FAR 1/2, FRR 0: EER 1/4."""
     far, tar = roc(rank([1, 1, 0, 0], [0.9, 0.5, 0.5, 0.1]))
-    assert metrics.eer(far, tar) == pytest.approx(0.25)
+    assert verification.eer(far, tar) == pytest.approx(0.25)
 
 
 def test_calibration_bins_take_their_lower_edge_and_the_last_takes_one() -> None:
-    assert metrics.calibration_bin(np.float32([0, 0.05, 0.1, 0.55, 0.95, 1.0])).tolist() == [0, 0, 1, 5, 9, 9]
+    assert verification.calibration_bin(np.float32([0, 0.05, 0.1, 0.55, 0.95, 1.0])).tolist() == [0, 0, 1, 5, 9, 9]
 
 
 def test_calibration_error_is_taken_bin_by_bin() -> None:
@@ -70,18 +71,21 @@ def test_calibration_error_is_taken_bin_by_bin() -> None:
 
     Weighted by pairs: (2 x 0.45 + 1 x 0.1) / 3.
     """
-    assert measure([0, 1, 1], [0.04, 0.06, 0.9], 0.5)["calibration_error"] == pytest.approx(1.0 / 3)
+    assert reference_metrics([0, 1, 1], [0.04, 0.06, 0.9], 0.5)["calibration_error"] == pytest.approx(1.0 / 3)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
 def test_a_constant_scorer_is_chance(value: float) -> None:
-    found = measure([1, 0, 0, 1], [value] * 4, 0.5)
+    found = reference_metrics([1, 0, 0, 1], [value] * 4, 0.5)
     assert found["eer"] == found["auc"] == 0.5
 
 
 def test_a_perfect_scorer_and_its_opposite() -> None:
     labels = [1] * 5 + [0] * 5
-    perfect, inverted = measure(labels, labels, 0.5), measure(labels, [1 - label for label in labels], 0.5)
+    perfect, inverted = (
+        reference_metrics(labels, labels, 0.5),
+        reference_metrics(labels, [1 - label for label in labels], 0.5),
+    )
     assert perfect["auc"] == perfect["precision"] == perfect["recall"] == perfect["accuracy"] == perfect["f1"] == 1
     assert perfect["eer"] == perfect["brier"] == perfect["calibration_error"] == perfect["false_accept_rate"] == 0
     assert inverted["auc"] == inverted["accuracy"] == 0 and inverted["eer"] == inverted["brier"] == 1
@@ -93,7 +97,7 @@ def test_metrics_are_those_of_scikit_learn(pairs, threshold: float) -> None:
     labels, scores = pairs
     scores = by_counting.as_float32(scores)
     judged = [int(score >= np.float32(threshold)) for score in scores]
-    found = measure(labels, scores, threshold)
+    found = reference_metrics(labels, scores, threshold)
     precision, recall, f1, _ = reference.precision_recall_fscore_support(
         labels, judged, average="binary", zero_division=np.nan
     )
@@ -116,14 +120,14 @@ def test_roc_and_what_is_read_off_it_are_those_of_scikit_learn(pairs) -> None:
     their_far, their_tar, _ = reference.roc_curve(labels, by_counting.as_float32(scores), drop_intermediate=False)
     np.testing.assert_allclose(far, their_far)
     np.testing.assert_allclose(tar, their_tar)
-    assert metrics.eer(far, tar) == pytest.approx(np.interp(0, their_far + their_tar - 1, their_far), abs=1e-9)
-    assert metrics.auc(far, tar) == pytest.approx(reference.auc(their_far, their_tar))
-    assert metrics.tar_at_far(far, tar, 0.25) == their_tar[their_far <= 0.25].max()
+    assert verification.eer(far, tar) == pytest.approx(np.interp(0, their_far + their_tar - 1, their_far), abs=1e-9)
+    assert verification.auc(far, tar) == pytest.approx(reference.auc(their_far, their_tar))
+    assert verification.tar_at_far(far, tar, 0.25) == their_tar[their_far <= 0.25].max()
 
 
 @given(tied_pairs, st.integers(0, 9).map(lambda ninths: ninths / 9))
 def test_every_metric_is_that_of_counting_pair_by_pair(pairs, threshold: float) -> None:
-    assert measure(*pairs, threshold) == pytest.approx(by_counting.figures(*pairs, threshold), abs=1e-12)
+    assert reference_metrics(*pairs, threshold) == pytest.approx(by_counting.figures(*pairs, threshold), abs=1e-12)
 
 
 @settings(max_examples=5, deadline=None)
@@ -133,7 +137,7 @@ def test_counting_thousands_of_pairs_gives_the_same(seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat([1, 0], [300, 1100]))
     scores = np.where(rng.random(1400) < 0.33, rng.integers(0, 9, 1400) / 9, rng.beta(2 + labels, 3))
-    found = measure(labels, scores, 0.4)
+    found = reference_metrics(labels, scores, 0.4)
     assert found == pytest.approx(by_counting.figures(labels.tolist(), scores.tolist(), 0.4), abs=1e-9)
     assert [name for name, value in found.items() if value is None] == ["tar_at_far_0.001"]
 
@@ -144,19 +148,19 @@ def test_roc_and_eer_are_those_of_counting_pair_by_pair(pairs) -> None:
     expected = by_counting.rates(*pairs)
     np.testing.assert_allclose(far, [float(rate) for rate, _ in expected])
     np.testing.assert_allclose(tar, [float(rate) for _, rate in expected])
-    assert metrics.eer(far, tar) == pytest.approx(float(by_counting.eer(*pairs)))
+    assert verification.eer(far, tar) == pytest.approx(float(by_counting.eer(*pairs)))
 
 
 @given(tied_pairs, st.sampled_from([Fraction(1, 10), Fraction(1, 4), Fraction(1, 3), Fraction(1, 2)]))
 def test_tar_at_far_is_the_best_of_all_thresholds(pairs, target: Fraction) -> None:
     best = by_counting.tar_at_far(*pairs, target)
-    assert metrics.tar_at_far(*roc(rank(*pairs)), float(target)) == pytest.approx(float(best))
+    assert verification.tar_at_far(*roc(rank(*pairs)), float(target)) == pytest.approx(float(best))
 
 
 @given(tied_pairs)
 def test_what_training_reports_are_those_metrics_at_one_half_and_the_loss(pairs) -> None:
     labels, scores = pairs
-    found, counted = metrics.validation_metrics(labels, scores), by_counting.figures(labels, scores, 0.5)
+    found, counted = verification.validation_metrics(labels, scores), by_counting.figures(labels, scores, 0.5)
     for name in ("precision", "accuracy", "auc", "eer"):
         assert found[name] == pytest.approx(counted[name], abs=1e-12), name
     least = 2.0**-23  # how near float32 comes to 0 and to 1
@@ -174,15 +178,19 @@ def test_a_pair_of_weight_k_counts_as_k_pairs(pairs, data, threshold: float) -> 
     weights = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(labels), max_size=len(labels))))
     ranking = rank(labels, scores)
     found = dict(
-        zip(METRICS, metrics.weighted_metrics(ranking, weights[ranking.order].astype(float), threshold), strict=True)
+        zip(
+            METRICS,
+            verification.weighted_metrics(ranking, weights[ranking.order].astype(float), threshold),
+            strict=True,
+        )
     )
     repeated = np.repeat(labels, weights), np.repeat(scores, weights)
     if set(repeated[0]) != {0, 1}:
         assert math.isnan(found["eer"]) and math.isnan(found["auc"]) and math.isnan(found["tar_at_far_0.1"])
         return
-    expected = measure(*repeated, threshold)
-    for target in metrics.FAR_TARGETS:  # which `measure` withholds where there are few pairs
-        expected[f"tar_at_far_{target:g}"] = metrics.tar_at_far(*roc(rank(*repeated)), target)
+    expected = reference_metrics(*repeated, threshold)
+    for target in verification.FAR_TARGETS:  # which `measure` withholds where there are few pairs
+        expected[f"tar_at_far_{target:g}"] = verification.tar_at_far(*roc(rank(*repeated)), target)
     for name, value in expected.items():
         assert math.isnan(found[name]) if value is None else found[name] == pytest.approx(value), name
 
@@ -193,8 +201,8 @@ def test_tar_at_far_needs_ten_false_accepts_at_that_rate() -> None:
         name = f"tar_at_far_{far:g}"
         for negatives in (needed, needed - 1):
             labels = np.repeat([1, 0], [5, negatives])
-            found = measure(labels, labels, 0.5)[name]
-            reason = metrics.why_undefined(labels, labels, 0.5).get(name)
+            found = reference_metrics(labels, labels, 0.5)[name]
+            reason = verification.why_undefined(labels, labels, 0.5).get(name)
             assert (found, reason) == (
                 (1.0, None)
                 if negatives == needed
@@ -203,9 +211,9 @@ def test_tar_at_far_needs_ten_false_accepts_at_that_rate() -> None:
 
 
 def test_a_model_that_never_says_same_has_no_precision_and_says_why() -> None:
-    found = measure(LABELS, SCORES, 0.95)
+    found = reference_metrics(LABELS, SCORES, 0.95)
     assert found["precision"] is None and found["recall"] == found["f1"] == 0 and found["accuracy"] == 0.5
-    assert "no pair was judged the same" in metrics.why_undefined(LABELS, SCORES, 0.95)["precision"]
+    assert "no pair was judged the same" in verification.why_undefined(LABELS, SCORES, 0.95)["precision"]
     assert "NaN" not in json.dumps(found)
 
 
@@ -217,28 +225,28 @@ def test_a_score_at_the_threshold_is_the_same_in_the_networks_precision() -> Non
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -0.1, 1.1])
 def test_scores_that_are_no_similarities_are_refused(bad: float) -> None:
     with pytest.raises(InputError, match="1 of 3 pairs a score that is no number from 0 to 1"):
-        measure([1, 0, 1], [0.5, bad, 0.5], 0.5)
+        reference_metrics([1, 0, 1], [0.5, bad, 0.5], 0.5)
 
 
 @pytest.mark.parametrize("labels", [[1, 1], [0, 0]])
 def test_pairs_of_one_kind_alone_are_refused(labels: list[int]) -> None:
     with pytest.raises(InputError, match="at least one of each"):
-        measure(labels, [0.1, 0.2], 0.5)
+        reference_metrics(labels, [0.1, 0.2], 0.5)
 
 
 def test_what_training_reports_is_what_evaluation_would_at_one_half() -> None:
-    expected = measure(LABELS, SCORES, 0.5)
-    found = metrics.validation_metrics(LABELS, SCORES)
-    assert found.pop("cross_entropy") == pytest.approx(metrics.cross_entropy(LABELS, SCORES))
+    expected = reference_metrics(LABELS, SCORES, 0.5)
+    found = verification.validation_metrics(LABELS, SCORES)
+    assert found.pop("cross_entropy") == pytest.approx(verification.cross_entropy(LABELS, SCORES))
     assert found == pytest.approx({name: expected[name] for name in ("precision", "accuracy", "auc", "eer")})
-    assert metrics.validation_metrics([1, 0], [0.4, 0.3])["precision"] is None
+    assert verification.validation_metrics([1, 0], [0.4, 0.3])["precision"] is None
 
 
 def test_cross_entropy_by_hand_both_classes_weighing_the_same() -> None:
     """Scores 0.8 (positive), 0.5 and 0.1 (negative): (-ln 0.8 + (-ln 0.5 - ln 0.9) / 2) / 2."""
     expected = (-math.log(0.8) + (-math.log(0.5) - math.log(0.9)) / 2) / 2
-    assert metrics.cross_entropy([1, 0, 0], [0.8, 0.5, 0.1]) == pytest.approx(expected)
-    assert math.isfinite(metrics.cross_entropy([1, 0], [0.0, 1.0]))
+    assert verification.cross_entropy([1, 0, 0], [0.8, 0.5, 0.1]) == pytest.approx(expected)
+    assert math.isfinite(verification.cross_entropy([1, 0], [0.0, 1.0]))
 
 
 class TestThreshold:

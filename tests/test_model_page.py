@@ -16,13 +16,14 @@ from page_reader import Page
 from PIL import Image
 from small_evaluation import PARAMS, Means, Oracle, World, world
 
-from siamese import cli, heat, model_findings, model_page, params, pictures
+from siamese import cli, config
 from siamese.errors import InputError
-from siamese.log_odds import to_score
-from siamese.metrics import same
-from siamese.model_findings import Findings
-from siamese.report import percent
-from siamese.search import Head
+from siamese.evaluation import example_pairs
+from siamese.evaluation.metrics.verification import same
+from siamese.evaluation.model_report import analysis, explain, occlusion
+from siamese.evaluation.model_report.analysis import Findings
+from siamese.evaluation.report import percent
+from siamese.models.scoring import Head, to_score
 
 THRESHOLD = 0.5
 HEAD = Head(np.repeat(np.array([-0.4, 0], np.float32), 50) / 100, 0.2 * 85)
@@ -37,7 +38,7 @@ class Linear(Means):
 
 
 def found(made: World, scorer=None, split="test", threshold=THRESHOLD, given=None) -> Findings:
-    return model_findings.find(
+    return analysis.find(
         made.catalog, made.pairs, split, scorer or Linear(), HEAD, made, threshold, given, PARAMS, WEIGHTS
     )
 
@@ -47,7 +48,7 @@ FOUND = found(WORLD)
 
 
 def rendered(findings: Findings = FOUND, made: World = WORLD, *notes: str) -> str:
-    return model_page.render(findings, made, PARAMS, notes)
+    return explain.render(findings, made, PARAMS, notes)
 
 
 def between(title: str, following: str) -> str:
@@ -90,13 +91,13 @@ def test_counts_threshold_and_figures_are_those_computed() -> None:
 
 
 def test_pairs_of_both_kinds_are_shown_with_their_scores_from_lowest_to_highest() -> None:
-    rows = model_findings.rows_shown(FOUND.measured)
+    rows = analysis.rows_shown(FOUND.measured)
     scores, truth = FOUND.measured.model.scores, FOUND.measured.test.label.to_numpy() == 1
     section = between("Pairs and their scores", "The worst mistakes")
     shown = [float(score) for score in re.findall(r"score (\d\.\d{3})", section)]
     assert shown == [round(float(scores[row]), 3) for kind in (True, False) for row in rows[kind]]
     for kind, chosen in rows.items():
-        assert (truth[chosen] == kind).all() and len(chosen) == model_findings.SHOWN
+        assert (truth[chosen] == kind).all() and len(chosen) == analysis.SHOWN
         assert (np.diff(scores[chosen]) >= 0).all()
         assert scores[chosen[0]] == scores[truth == kind].min() and scores[chosen[-1]] == scores[truth == kind].max()
 
@@ -105,7 +106,7 @@ def test_the_worst_mistakes_come_first_and_none_shows_an_image_twice() -> None:
     scores, truth = FOUND.measured.model.scores, FOUND.measured.test.label.to_numpy() == 1
     section = between("The worst mistakes", " ROC ")
     shown = [float(score) for score in re.findall(r"score (\d\.\d{3})", section)]
-    accepts, rejects = (pictures.choose(FOUND.measured)[kind] for kind in ("false_accepts", "false_rejects"))
+    accepts, rejects = (example_pairs.choose(FOUND.measured)[kind] for kind in ("false_accepts", "false_rejects"))
     assert shown == [round(float(scores[row]), 3) for row in (*accepts, *rejects)]
     assert shown[0] == pytest.approx(scores[~truth].max(), abs=5e-4)
     assert shown[len(accepts)] == pytest.approx(scores[truth].min(), abs=5e-4)
@@ -135,8 +136,8 @@ def test_the_map_tells_how_much_it_shows() -> None:
 def test_regions_are_of_right_pairs_and_of_the_worst_mistakes() -> None:
     model, truth = FOUND.measured.model, FOUND.measured.test.label.to_numpy() == 1
     judged = same(model.scores, THRESHOLD)
-    kinds = [kind for kind, _ in model_findings.rows_looked_into(FOUND.measured)]
-    rows = [row for _, row in model_findings.rows_looked_into(FOUND.measured)]
+    kinds = [kind for kind, _ in analysis.rows_looked_into(FOUND.measured)]
+    rows = [row for _, row in analysis.rows_looked_into(FOUND.measured)]
     assert kinds == ["right", "right", "right", "false_accepts", "false_rejects"]
     assert (truth & judged)[rows[:3]].all()
     assert model.scores[rows[3]] == model.scores[~truth].max() and model.scores[rows[4]] == model.scores[truth].min()
@@ -158,7 +159,7 @@ def test_a_pair_that_was_given_stands_last_and_its_truth_is_unknown() -> None:
     np.testing.assert_array_equal(decoded(sources[1]), given[1])
     changes = findings.regions[-1].changes
     for number in (0, 1):
-        expected = heat.overlay(given[number], changes[number], float(np.abs(changes).max()))
+        expected = occlusion.overlay(given[number], changes[number], float(np.abs(changes).max()))
         np.testing.assert_array_equal(decoded(sources[2 + number]), expected)
 
 
@@ -201,7 +202,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Eight test identities: enough for intervals.
     own = {"sample.identities": 40, "model.network": "convolutional", "train.epochs": 4, "tracking.enabled": "false"}
     small = SMALL | own
-    text = params.to_yaml(params.load(params.packaged_file(), [f"{key}={value}" for key, value in small.items()]))
+    text = config.to_yaml(
+        config.load_params(config.packaged_file(), [f"{key}={value}" for key, value in small.items()])
+    )
     (folder / "params.yaml").write_text(text)
     with working_folder(folder):
         for step in ("sample", "catalog", "pairs", "preprocess", "train", "evaluate"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from siamese import names
+from siamese.data import names
 
 NFC, NFD = "J\u00fcrgen", "Ju\u0308rgen"
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from siamese import backend, summary
+from siamese import tf_runtime
+from siamese.models import summary
 
-tf = backend.tensorflow()
-from siamese import network  # noqa: E402
+tf = tf_runtime.import_tensorflow()
+from siamese.models import network  # noqa: E402
 
 # The specification's layer table: shape of the output, and parameters = filter height x width x channels x filters +
 # filters.

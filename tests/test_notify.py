@@ -9,8 +9,8 @@ import pytest
 from listening import Listener
 from waiting import PATIENCE
 
-from siamese import notify
 from siamese.errors import InputError
+from siamese.orchestration import notify
 
 FAILED = notify.Ending("siamese-1", "4f1c", "FAILED", "step catalog\nfailed")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from siamese import occlusion
-from siamese.scores import IMAGES_AT_ONCE
+from siamese.evaluation.model_report import occlusion
+from siamese.models.scoring import IMAGES_AT_ONCE
 
 SIDE = 80  # squares are 10 pixels wide, 5 apart
 

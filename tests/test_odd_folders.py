@@ -20,9 +20,11 @@ from conftest import working_folder
 from image_writers import encoded, smooth
 from odd_images import CORPUS, MAX_PIXELS, REJECTED, best_known
 
-from siamese import catalog, cli, transform
-from siamese.shapes import IMAGE_SHAPE
-from siamese.stored import StoredImages
+from siamese import cli
+from siamese.data import catalog
+from siamese.params import IMAGE_SHAPE
+from siamese.preprocessing import transform
+from siamese.preprocessing.pixel_store import StoredImages
 
 LIMIT = ["-S", f"data.max_pixels={MAX_PIXELS}"]
 CHOSEN = [path for path in CORPUS if path.startswith(("bmp/1", "run lengths/4", "turned/6", "names/a "))]

@@ -11,8 +11,9 @@ import tensorflow as tf
 from odd_images import CORPUS, MAX_PIXELS, MISREAD_BY_PILLOW, seen_by_pillow
 from PIL import Image
 
-from siamese import images, transform
-from siamese.images import ImageInfo
+from siamese.data.images import formats
+from siamese.data.images.formats import ImageInfo
+from siamese.preprocessing import transform
 
 FORMATS = {b"\x89PN": "PNG", b"\xff\xd8\xff": "JPEG", b"BM": "BMP"}
 
@@ -20,7 +21,7 @@ FORMATS = {b"\x89PN": "PNG", b"\xff\xd8\xff": "JPEG", b"BM": "BMP"}
 @cache
 def decoded(path: str) -> np.ndarray:
     """int [height, width, 3], as the pipeline decodes it."""
-    canonical = images.canonical(CORPUS[path].data, MAX_PIXELS)
+    canonical = formats.canonical(CORPUS[path].data, MAX_PIXELS)
     return transform._full_size(tf.constant(canonical)).numpy().astype(int)
 
 
@@ -49,15 +50,15 @@ def test_is_taken_with_its_upright_size_and_true_format(path: str) -> None:
     odd = CORPUS[path]
     height, width, _ = decoded(path).shape
     [format] = [name for magic, name in FORMATS.items() if odd.data.startswith(magic)]
-    assert images.check(odd.data, MAX_PIXELS) == images.describe(odd.data) == ImageInfo(width, height, format)
+    assert formats.check(odd.data, MAX_PIXELS) == formats.describe(odd.data) == ImageInfo(width, height, format)
 
 
 @pytest.mark.parametrize("path", CORPUS)
 def test_passes_as_it_is_or_becomes_an_rgb_png_that_does(path: str) -> None:
     odd = CORPUS[path]
-    canonical = images.canonical(odd.data, MAX_PIXELS)
+    canonical = formats.canonical(odd.data, MAX_PIXELS)
     assert (canonical is odd.data) == odd.plain
-    assert images.canonical(canonical, MAX_PIXELS) is canonical
+    assert formats.canonical(canonical, MAX_PIXELS) is canonical
     if not odd.plain:
         with Image.open(BytesIO(canonical)) as image:
             assert (image.format, image.mode) == ("PNG", "RGB")

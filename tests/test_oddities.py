@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from siamese import inspect, looks, oddities, pool
+from siamese.data.inspection import image_statistics, outliers, report
 from siamese.params import CatalogParams
+from siamese.storage import parallel
 
 PARAMS = CatalogParams(splits="hash", train=0.7, test=0.2, validation=0.1, seed=0)
 MAX = 1_000_000
@@ -39,15 +40,15 @@ def data(tmp_path: Path) -> Path:
 
 def in_split(data: Path, split: str) -> list[str]:
     """The identities of a split, as the catalog makes it."""
-    images = inspect.survey(data, PARAMS, MAX).images
+    images = report.survey(data, PARAMS, MAX).images
     return sorted(set(images[images["split"] == split]["identity"]))
 
 
-def found(data: Path) -> oddities.Oddities:
-    return inspect.look(inspect.survey(data, PARAMS, MAX), MAX)
+def found(data: Path) -> outliers.OutlierReport:
+    return report.look(report.survey(data, PARAMS, MAX), MAX)
 
 
-def names(odd: oddities.Oddities, group: oddities.Group) -> list[str]:
+def names(odd: outliers.OutlierReport, group: outliers.Group) -> list[str]:
     return [odd.paths[row] for row in group.rows]
 
 
@@ -162,10 +163,10 @@ def test_blank_dark_bright_blurred_and_noisy_images_stand_out(data: Path) -> Non
 
 
 def test_an_image_that_went_away_since_is_counted(data: Path) -> None:
-    read = inspect.survey(data, PARAMS, MAX)
+    read = report.survey(data, PARAMS, MAX)
     (data / "who-03/1.png").unlink()
     (data / "who-04/1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    odd = inspect.look(read, MAX)
+    odd = report.look(read, MAX)
     assert odd.unseen == 2
     assert odd.warnings() == ["images that could not be decoded for a look at their pixels: 2"]
 
@@ -173,9 +174,9 @@ def test_an_image_that_went_away_since_is_counted(data: Path) -> None:
 def test_rows_are_right_where_images_before_them_are_blank_or_gone(data: Path) -> None:
     put(data, {"who-00/00-blank.png": drawn.encoded(Image.new("RGB", (50, 50), "white"))})
     copied(data, "who-05/0.png", "who-06/copy.png")
-    read = inspect.survey(data, PARAMS, MAX)
+    read = report.survey(data, PARAMS, MAX)
     (data / "who-00/0.png").unlink()
-    odd = inspect.look(read, MAX)
+    odd = report.look(read, MAX)
     assert [names(odd, group) for group in odd.groups] == [["who-05/0.png", "who-06/copy.png"]]
     assert [odd.paths[one.row] for one in odd.outliers["blank"]] == ["who-00/00-blank.png"]
 
@@ -198,15 +199,15 @@ def test_what_is_told_is_plain_and_of_bounded_length(data: Path) -> None:
     told = {"near_duplicates": odd.near_duplicates(), "outliers": odd.outlying()}
     assert json.loads(json.dumps(told)) == told
     assert told["outliers"]["blank"]["images"] == 30
-    assert len(told["outliers"]["blank"]["listed"]) == oddities.PATHS
-    assert len(told["near_duplicates"]["listed"]) <= oddities.LISTED
+    assert len(told["outliers"]["blank"]["listed"]) == outliers.PATHS
+    assert len(told["near_duplicates"]["listed"]) <= outliers.LISTED
 
 
 def test_processes_find_what_one_finds(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = sorted(data.rglob("*.png"))
-    alone = looks.look_at(files, 0, MAX)
-    monkeypatch.setattr(pool, "available", lambda: 2)
-    together = looks.look_at(files, 10**9, MAX)
+    alone = image_statistics.measure_images(files, 0, MAX)
+    monkeypatch.setattr(parallel, "available", lambda: 2)
+    together = image_statistics.measure_images(files, 10**9, MAX)
     for name in ("rows", "hashes", "pictures", "brightness", "contrast", "sharpness"):
         assert np.array_equal(getattr(alone, name), getattr(together, name)), name
 
@@ -227,7 +228,7 @@ def test_images_are_looked_at_as_a_person_sees_them(tmp_path: Path) -> None:
         tmp_path,
         {"turned.jpg": file.getvalue(), "cmyk.jpg": drawn.encoded(picture.convert("CMYK"), "JPEG", quality=95)},
     )
-    made = {file.name: looks.look(file, MAX) for file in tmp_path.iterdir()}
+    made = {file.name: image_statistics.measure_image(file, MAX) for file in tmp_path.iterdir()}
     for name, look in made.items():
         assert look is not None, name
         assert np.abs(look.picture.astype(int) - made["plain.png"].picture).max() < 12, name

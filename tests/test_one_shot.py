@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from siamese import one_shot
+from siamese.evaluation.metrics import one_shot
 
 FIVE_EACH = np.repeat(np.arange(30), 5)
 

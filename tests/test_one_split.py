@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from small_evaluation import PARAMS, Means, World, world
 
-from siamese import scores
-from siamese.measured import Measured, measure_model
-from siamese.one_split import measure_split
+from siamese.evaluation.measurement import Evaluation, measure_model, measure_split
+from siamese.models import scoring
 
 
-def measured(made: World, split: str, threshold: float) -> Measured:
+def measured(made: World, split: str, threshold: float) -> Evaluation:
     scorer = Means()
-    embedded = scores.embed(scorer, made, made.catalog.image_id.to_numpy(object))
+    embedded = scoring.embed(scorer, made, made.catalog.image_id.to_numpy(object))
     return measure_split(made.catalog, made.pairs, split, scorer, embedded, made, threshold, PARAMS)
 
 

@@ -4,16 +4,16 @@ import by_formula
 import numpy as np
 import pytest
 
-from siamese import backend, params
+from siamese import config, tf_runtime
 
-tf = backend.tensorflow()
+tf = tf_runtime.import_tensorflow()
 import keras  # noqa: E402
 
-from siamese.optimizer import optimizer  # noqa: E402
+from siamese.training.optimizer import optimizer  # noqa: E402
 
 
 def made(*settings: str, precision: str = "float32") -> object:
-    return optimizer(params.load(params.packaged_file(), settings).train, precision, steps_per_epoch=10)
+    return optimizer(config.load_params(config.packaged_file(), settings).train, precision, steps_per_epoch=10)
 
 
 def test_updates_are_those_of_the_formula_over_many_steps() -> None:

@@ -21,13 +21,14 @@ from PIL import Image
 
 from model.data import Data
 from model.model import Model
-from siamese import params, sample
+from siamese import config
+from siamese.data.synthetic import sample
 from siamese.errors import InputError
-from siamese.files import content_digest
-from siamese.network import parts
+from siamese.models.network import parts
+from siamese.models.verifier import Verifier
 from siamese.params import SampleParams
-from siamese.stored import StoredImages
-from siamese.verifier import Verifier
+from siamese.preprocessing.pixel_store import StoredImages
+from siamese.storage.files import content_digest
 
 # Runs a file, and sends itself SIGINT when the third epoch is told.
 SIGNALLED = """
@@ -292,8 +293,8 @@ class TestEvaluate:
         other = np.sort(scores[pairs.label == 0])
         widest = int(np.diff(other).argmax())
         threshold = float(other[widest : widest + 2].mean())
-        chosen = params.load(params.packaged_file(), [f"evaluate.threshold={threshold}"])
-        (here / "params.yaml").write_text(params.to_yaml(chosen))
+        chosen = config.load_params(config.packaged_file(), [f"evaluate.threshold={threshold}"])
+        (here / "params.yaml").write_text(config.to_yaml(chosen))
         try:
             used = Model.from_trained("trained")
             precision = used.evaluate(Data("data"))
@@ -330,7 +331,9 @@ class TestData:
 
     def test_images_are_not_standardised_whatever_params_yaml_says(self, tmp_path: Path) -> None:
         draw(tmp_path / "data")
-        text = params.to_yaml(params.load(params.packaged_file(), ["preprocess.standardise=true", "pairs.seed=7"]))
+        text = config.to_yaml(
+            config.load_params(config.packaged_file(), ["preprocess.standardise=true", "pairs.seed=7"])
+        )
         (tmp_path / "params.yaml").write_text(text)
         with working_folder(tmp_path):
             found = Data().params

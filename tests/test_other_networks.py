@@ -15,26 +15,20 @@ import pytest
 from conftest import SMALL, working_folder
 from test_train import weights_of
 
-from siamese import (
-    backend,
-    cli,
-    initial,
-    params,
-    platt,
-    references,
-    replicas,
-    trained_on,
-)
-from siamese.batches import UNKNOWN
-from siamese.checkpoints import Checkpoints, Origin
+from siamese import cli, config, params, process, tf_runtime
 from siamese.errors import InputError
-from siamese.new_identities import blended, turned, with_rotations
-from siamese.shapes import SIZES
-from siamese.stored import StoredImages
-from siamese.training import Training
-from siamese.training_data import Data, read_data
-from siamese.verifier import Verifier, read_image
-from siamese.weights import weights_digest
+from siamese.models import trained_on
+from siamese.models.artifacts import weights_digest
+from siamese.models.verifier import Verifier, read_image
+from siamese.params import SIZES
+from siamese.preprocessing.pixel_store import StoredImages
+from siamese.registry import locator
+from siamese.training import calibration, distribution, initialization
+from siamese.training.checkpoints import Checkpoints, Origin
+from siamese.training.dataset import TrainingData, read_data
+from siamese.training.identity_augmentation import blended, turned, with_rotations
+from siamese.training.sampler import UNKNOWN
+from siamese.training.trainer import Trainer
 
 RNG = np.random.default_rng(0)
 NETWORK = "convolutional"
@@ -51,7 +45,7 @@ SETTINGS = SMALL | {
 
 def command(*arguments: str, **more: object) -> int:
     settings = {**SETTINGS, **more}
-    return cli.exit_code_of(
+    return process.exit_code_of(
         lambda: cli.app(
             [*arguments, *(part for key, value in settings.items() for part in ("-S", f"{key}={json.dumps(value)}"))],
             standalone_mode=False,
@@ -133,17 +127,17 @@ def test_a_model_refuses_images_stored_for_another_network(place: Path) -> None:
 
 def values(*settings: str) -> params.TrainParams:
     given = [f"{key}={json.dumps(value)}" for key, value in SETTINGS.items()]
-    return params.load(params.packaged_file(), [*given, *settings]).train
+    return config.load_params(config.packaged_file(), [*given, *settings]).train
 
 
-def data_of(place: Path, wanted: params.TrainParams) -> Data:
+def data_of(place: Path, wanted: params.TrainParams) -> TrainingData:
     made = place / "artifacts"
     return read_data(made / "catalog.parquet", made / "pairs.parquet", StoredImages(made / "images"), wanted)
 
 
-def training_of(place: Path, data: Data, wanted: params.TrainParams, strategy: str = "one") -> Training:
+def training_of(place: Path, data: TrainingData, wanted: params.TrainParams, strategy: str = "one") -> Trainer:
     steps = data.plan(wanted, 0).steps
-    return Training(NETWORK, "float32", place / "artifacts/transform", wanted, steps, replicas.start(strategy))
+    return Trainer(NETWORK, "float32", place / "artifacts/transform", wanted, steps, distribution.start(strategy))
 
 
 def test_turned_copies_are_identities_of_their_own(place: Path) -> None:
@@ -231,18 +225,18 @@ def test_averages_are_the_running_mean_of_the_weights_and_outlive_a_checkpoint(p
 
 def test_initial_weights_are_taken_and_those_of_another_network_refused(place: Path) -> None:
     run = training_of(place, data_of(place, values()), values())
-    initial.load_into(run.model, references.initial_weights(str(place / "artifacts/model")))
+    initialization.load_into(run.model, locator.initial_weights(str(place / "artifacts/model")))
     for one, other in zip(run.model.get_weights(), weights_of(place / "artifacts/model"), strict=True):
         np.testing.assert_array_equal(one, other)
-    backend.tensorflow()
-    from siamese.network import build
+    tf_runtime.import_tensorflow()
+    from siamese.models.network import build
 
     with pytest.raises(
         InputError, match=r"siamese\.keras: is of another network \(.+\): set model\.network to its own"
     ):
-        initial.load_into(build("residual"), place / "artifacts/model/siamese.keras")
+        initialization.load_into(build("residual"), place / "artifacts/model/siamese.keras")
     with pytest.raises(InputError, match=r"^model\.initial_weights nowhere: no model there: name a model folder"):
-        references.initial_weights("nowhere")
+        locator.initial_weights("nowhere")
 
 
 def test_fine_tuning_starts_where_the_model_ended(place: Path) -> None:
@@ -263,11 +257,11 @@ def test_fine_tuning_starts_where_the_model_ended(place: Path) -> None:
 
 def test_a_fitted_head_scores_equal_embeddings_high_and_those_at_the_mean_distance_a_half() -> None:
     """Distances 1, 3 and 4 have the mean 8 / 3, which the kernel brings from 6 logits down to 0: 6 / (8 / 3) = 2.25."""
-    kernel, bias = initial.fitted_head(np.array([[0, 0], [1, 0], [0, 3]], np.float32))
+    kernel, bias = initialization.fitted_head(np.array([[0, 0], [1, 0], [0, 3]], np.float32))
     np.testing.assert_allclose(kernel, [[-2.25], [-2.25]])
     assert bias == [6] and kernel.dtype == bias.dtype == np.float32
     with pytest.raises(InputError, match=r"model\.initial_head fitted: the images of the first step all look the same"):
-        initial.fitted_head(np.ones((3, 2), np.float32))
+        initialization.fitted_head(np.ones((3, 2), np.float32))
 
 
 def test_training_begins_with_the_head_that_is_asked_for(place: Path) -> None:
@@ -281,7 +275,7 @@ def test_training_begins_with_the_head_that_is_asked_for(place: Path) -> None:
     data = data_of(place, wanted)
     run = training_of(place, data, wanted)
     _, pixels = next(data.steps(data.plan(wanted, 0), 0, (wanted.seed, 0)))
-    kernel, bias = initial.fitted_head(run.embedded_as_in_a_step(pixels))
+    kernel, bias = initialization.fitted_head(run.embedded_as_in_a_step(pixels))
     *_, found_kernel, found_bias = weights_of(place / "fitted/model")
     np.testing.assert_allclose(found_kernel, kernel, rtol=1e-4)
     np.testing.assert_allclose(found_bias, bias, rtol=1e-4)
@@ -293,7 +287,7 @@ def test_running_means_begin_where_the_weights_do(place: Path) -> None:
     """Not at the weights that were drawn before others were loaded."""
     wanted = values()
     run = training_of(place, data_of(place, wanted), wanted)
-    initial.load_into(run.model, place / "artifacts/model/siamese.keras")
+    initialization.load_into(run.model, place / "artifacts/model/siamese.keras")
     run.begin_averages()
     for mean, weight in zip(run.measured_weights(), weights_of(place / "artifacts/model"), strict=True):
         np.testing.assert_array_equal(mean, weight)
@@ -302,19 +296,19 @@ def test_running_means_begin_where_the_weights_do(place: Path) -> None:
 def test_fine_tuning_begins_at_a_servable_model_as_at_a_keras_file(place: Path, tmp_path: Path) -> None:
     """A version of the registry holds the former alone."""
     shutil.copytree(place / "artifacts/model/servable", tmp_path / "servable")
-    found = references.initial_weights(str(tmp_path))
+    found = locator.initial_weights(str(tmp_path))
     assert found == tmp_path / "servable"
     run = training_of(place, data_of(place, values()), values())
-    initial.load_into(run.model, found)
+    initialization.load_into(run.model, found)
     for one, other in zip(run.model.get_weights(), weights_of(place / "artifacts/model"), strict=True):
         np.testing.assert_array_equal(one, other)
-    from siamese.network import build
+    from siamese.models.network import build
 
     with pytest.raises(InputError, match=r"servable: is of another network \(.+\): set model\.network to its own"):
-        initial.load_into(build("residual"), found)
+        initialization.load_into(build("residual"), found)
     (tmp_path / "servable/variables/variables.index").write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"servable: damaged \(.+\): name another"):
-        initial.load_into(run.model, found)
+        initialization.load_into(run.model, found)
 
 
 def test_a_model_is_not_measured_on_what_it_was_trained_on(place: Path, tmp_path: Path, capsys) -> None:
@@ -460,26 +454,26 @@ class TestPlatt:
             positive = round(1000 / (1 + np.exp(-z)))
             labels += [1] * positive + [0] * (1000 - positive)
             logits += [z] * 1000
-        slope, intercept = platt.line(np.array(labels), np.array(logits))
+        slope, intercept = calibration.fit_line(np.array(labels), np.array(logits))
         assert (slope, intercept) == (pytest.approx(1, abs=0.01), pytest.approx(0, abs=0.01))
 
     def test_what_was_stretched_and_moved_is_put_right(self) -> None:
         """z = 4 true + 10 has the true value (z - 10) / 4."""
         true = RNG.normal(0, 2, 20_000)
         labels = (RNG.random(20_000) < 1 / (1 + np.exp(-true))).astype(int)
-        slope, intercept = platt.line(labels, 4 * true + 10)
+        slope, intercept = calibration.fit_line(labels, 4 * true + 10)
         assert (slope, intercept) == (pytest.approx(1 / 4, rel=0.05), pytest.approx(-10 / 4, rel=0.05))
 
     def test_pairs_told_apart_without_an_error_leave_scores_with_an_order(self) -> None:
         """Two positives at 1, two negatives at -1: targets 3/4 and 1/4, so log-odds of ln 3 and -ln 3 there."""
-        slope, intercept = platt.line(np.array([1, 1, 0, 0]), np.array([1.0, 1, -1, -1]))
+        slope, intercept = calibration.fit_line(np.array([1, 1, 0, 0]), np.array([1.0, 1, -1, -1]))
         assert (slope, intercept) == (pytest.approx(np.log(3), rel=1e-3), pytest.approx(0, abs=1e-3))
 
     def test_order_is_never_turned_round(self) -> None:
         labels = np.array([1, 1, 0, 0])
-        assert platt.line(labels, np.array([-3.0, -2, 2, 3])) == (1.0, 0.0)
+        assert calibration.fit_line(labels, np.array([-3.0, -2, 2, 3])) == (1.0, 0.0)
 
     def test_logits_of_scores(self) -> None:
-        found = platt.logits_of(np.array([0, 0.5, 0.8, 1], np.float32))
+        found = calibration.logits_of(np.array([0, 0.5, 0.8, 1], np.float32))
         assert np.isfinite(found).all() and (np.diff(found) > 0).all()
         assert found[1:3] == pytest.approx([0, np.log(4)], abs=1e-6)

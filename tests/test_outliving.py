@@ -20,7 +20,7 @@ from storage_servers import S3_KEYS, s3_server
 from test_train import weights_of
 
 from siamese.errors import InputError
-from siamese.outliving import Copy, working_files
+from siamese.storage.mirror import Mirror, working_files
 
 CHECKPOINT = ".siamese/checkpoints/key/epoch-0001-step-000000"
 INPUTS = [f"artifacts/{name}" for name in ("catalog.parquet", "pairs.parquet", "images", "transform")]
@@ -89,7 +89,7 @@ def test_what_is_being_written_is_not_sent_and_state_comes_last(bucket: str, tmp
     """A checkpoint is written beside its place, in a folder whose name begins with a dot."""
     sent: list[str] = []
 
-    class Told(Copy):
+    class Told(Mirror):
         def _store(self):
             store, root = super()._store()
             put = store.put_file
@@ -113,7 +113,7 @@ def test_a_checkpoint_that_is_replaced_while_it_is_sent_arrives_whole(bucket: st
     folder = tmp_path / ".siamese/checkpoints/key"
     arrived: list[set[str]] = []
 
-    class Slow(Copy):
+    class Slow(Mirror):
         def _store(self):
             store, root = super()._store()
             put = store.put_file
@@ -145,7 +145,7 @@ def test_a_store_cannot_lead_out_of_the_working_folder(bucket: str, tmp_path: Pa
     boto3.client("s3").put_object(Bucket="kept", Key="evil/../../out.txt", Body=b"out")
     (tmp_path / "a/b/working").mkdir(parents=True)
     with pytest.raises(InputError, match="no file can have this name"):
-        Copy(tmp_path / "a/b/working", "s3://kept/evil").fetch()
+        Mirror(tmp_path / "a/b/working", "s3://kept/evil").fetch()
     assert not list(tmp_path.rglob("out.txt"))
 
 

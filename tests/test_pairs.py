@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siamese import pairs
+from siamese.data import pairs
 from siamese.errors import InputError
 from siamese.params import PairsParams
 

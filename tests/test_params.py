@@ -5,19 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from siamese import cli, params
+from siamese import cli, config, params
 from siamese.errors import InputError
 
 
 def refusal(*settings: str) -> str:
     with pytest.raises(InputError) as refused:
-        params.load(params.packaged_file(), settings)
+        config.load_params(config.packaged_file(), settings)
     assert "\n" not in str(refused.value)
     return str(refused.value)
 
 
 def test_the_packaged_parameters_are_the_specification() -> None:
-    values = params.load(params.packaged_file())
+    values = config.load_params(config.packaged_file())
     assert (values.train.epochs, values.train.checkpoint_every) == (50, 10)
     assert values.train.optimizer.model_dump() == {
         "name": "adam",
@@ -30,7 +30,7 @@ def test_the_packaged_parameters_are_the_specification() -> None:
 
 
 def test_every_parameter_has_a_comment_of_its_own() -> None:
-    lines = params.packaged_file().read_text().splitlines()
+    lines = config.packaged_file().read_text().splitlines()
     silent = [line for line in lines if line.startswith(" ") and "#" not in line and not line.endswith(":")]
     assert silent == []
 
@@ -103,13 +103,13 @@ def test_a_value_that_is_not_allowed_is_told_in_one_line(setting: str, expected:
     "setting", ["train.epochs = 3", "train.epochs=\u00a03", " train.epochs\u3000＝\t3 ", "train.epochs =3"]
 )
 def test_spaces_around_the_equals_sign_do_not_count(setting: str) -> None:
-    assert params.load(params.packaged_file(), [setting]).train.epochs == 3
-    assert params.load(params.packaged_file(), ["data.path=a＝b=c"]).data.path == "a＝b=c"
+    assert config.load_params(config.packaged_file(), [setting]).train.epochs == 3
+    assert config.load_params(config.packaged_file(), ["data.path=a＝b=c"]).data.path == "a＝b=c"
 
 
 def test_settings_are_yaml_so_that_numbers_are_numbers() -> None:
-    values = params.load(
-        params.packaged_file(),
+    values = config.load_params(
+        config.packaged_file(),
         ["train.optimizer.learning_rate=1e-5", "evaluate.threshold=far=0.01", "preprocess.runner_options={region: x}"],
     )
     assert values.train.optimizer.learning_rate == 0.00001
@@ -127,22 +127,22 @@ def test_threshold_rules(rule: str | float, meaning: tuple[str, float]) -> None:
 
 def test_the_file_in_the_working_folder_wins_over_the_packaged_one(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    packaged = params.load()
+    packaged = config.load_params()
     assert "packaged" in capsys.readouterr().err
     Path("params.yaml").touch()  # as the shell does for `siamese params > params.yaml`
-    assert params.load(may_be_empty=True) == packaged
+    assert config.load_params(may_be_empty=True) == packaged
     assert "params.yaml is empty: using the packaged one" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"params\.yaml: is empty; start from the output of `siamese params`"):
-        params.load()
-    Path("params.yaml").write_text(params.to_yaml(packaged).replace("epochs: 50", "epochs: 7"))
-    assert params.load().train.epochs == 7
+        config.load_params()
+    Path("params.yaml").write_text(config.to_yaml(packaged).replace("epochs: 50", "epochs: 7"))
+    assert config.load_params().train.epochs == 7
     assert capsys.readouterr().err == ""
 
 
 def test_effective_parameters_read_back_to_the_same(tmp_path) -> None:
-    values = params.load(params.packaged_file(), ["evaluate.threshold=far=0.01", "data.path='data/ümläut: x'"])
-    (tmp_path / "params.yaml").write_text(params.to_yaml(values))
-    assert params.load(tmp_path / "params.yaml") == values
+    values = config.load_params(config.packaged_file(), ["evaluate.threshold=far=0.01", "data.path='data/ümläut: x'"])
+    (tmp_path / "params.yaml").write_text(config.to_yaml(values))
+    assert config.load_params(tmp_path / "params.yaml") == values
 
 
 @pytest.mark.parametrize(
@@ -167,15 +167,15 @@ def test_effective_parameters_read_back_to_the_same(tmp_path) -> None:
 def test_an_unusable_file_is_told_in_one_line(tmp_path, content: bytes, expected: str) -> None:
     (tmp_path / "params.yaml").write_bytes(content)
     with pytest.raises(InputError) as refused:
-        params.load(tmp_path / "params.yaml")
+        config.load_params(tmp_path / "params.yaml")
     assert expected in str(refused.value) and "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("ends", [b"\r\n", b"\r"])
 def test_a_byte_order_mark_and_other_line_ends_are_accepted(tmp_path, ends: bytes) -> None:
-    written = params.packaged_file().read_bytes()
+    written = config.packaged_file().read_bytes()
     (tmp_path / "params.yaml").write_bytes(b"\xef\xbb\xbf" + written.replace(b"\n", ends))
-    assert params.load(tmp_path / "params.yaml") == params.load(params.packaged_file())
+    assert config.load_params(tmp_path / "params.yaml") == config.load_params(config.packaged_file())
 
 
 @pytest.mark.parametrize("words", [["train.epochs", "=", "3"], ["train.epochs:", "3"], ["train.epochs", "3"]])
@@ -185,23 +185,23 @@ def test_a_setting_of_several_words_is_named_on_the_command_line(words: list[str
 
 
 def test_a_section_from_a_plain_dict_is_validated_as_a_component_gets_it() -> None:
-    assert params.section(params.PairsParams, {"per_split": 4, "seed": 0}).per_split == 4
+    assert config.parse_section(params.PairsParams, {"per_split": 4, "seed": 0}).per_split == 4
     with pytest.raises(InputError, match="per_splt"):
-        params.section(params.PairsParams, {"per_splt": 4, "seed": 0})
+        config.parse_section(params.PairsParams, {"per_splt": 4, "seed": 0})
 
 
 def test_kubeflows_doubles_are_the_integers_that_they_were() -> None:
     """Where a fraction is allowed it stays, and a whole number of a parameter with fractions stays a number."""
-    given = json.loads(json.dumps(params.load(params.packaged_file()).model_dump()), parse_int=float)
+    given = json.loads(json.dumps(config.load_params(config.packaged_file()).model_dump()), parse_int=float)
     assert given["train"]["epochs"] == 50.0 and isinstance(given["train"]["epochs"], float)
-    assert params.assembled(given) == params.load(params.packaged_file())
+    assert config.params_from_sections(given) == config.load_params(config.packaged_file())
     with pytest.raises(InputError, match="per_split"):
-        params.section(params.PairsParams, {"per_split": 4.5, "seed": 0.0})
+        config.parse_section(params.PairsParams, {"per_split": 4.5, "seed": 0.0})
 
 
 def test_sections_that_are_not_given_are_as_packaged() -> None:
-    chosen = params.assembled({"registry": {"name": "faces"}})
-    packaged = params.load(params.packaged_file())
+    chosen = config.params_from_sections({"registry": {"name": "faces"}})
+    packaged = config.load_params(config.packaged_file())
     assert chosen.registry.name == "faces" and chosen.train == packaged.train
     with pytest.raises(InputError, match="regstry"):
-        params.assembled({"regstry": {"name": "faces"}})
+        config.params_from_sections({"regstry": {"name": "faces"}})

@@ -14,14 +14,15 @@ import yaml
 from conftest import ROOT, Repository, changed_stages
 from PIL import Image
 
-from siamese import places, sample
+from siamese import paths
+from siamese.data.synthetic import sample
 from siamese.params import SampleParams
 
 SAMPLE = "data/dvc.yaml:sample"
 
 
 def test_repro_leaves_a_measured_model(repository: Repository) -> None:
-    for path in (places.CATALOG, places.PAIRS, places.IMAGES, places.TRANSFORM, places.MODEL, places.REPORT):
+    for path in (paths.CATALOG, paths.PAIRS, paths.IMAGES, paths.TRANSFORM, paths.MODEL, paths.REPORT):
         assert (repository.folder / path).exists(), path
     measured = json.loads((repository.folder / "metrics.json").read_text())
     assert 0 <= measured["test"]["accuracy"] <= 1
@@ -81,7 +82,7 @@ def own(run_on_own: Repository) -> Iterator[Repository]:
 
 def images_of(own: Repository) -> list[Path]:
     """The files that the catalog holds, as they lie in the folder."""
-    return [own.folder / "data/faces" / path for path in sorted(pd.read_parquet(own.folder / places.CATALOG).path)]
+    return [own.folder / "data/faces" / path for path in sorted(pd.read_parquet(own.folder / paths.CATALOG).path)]
 
 
 def test_one_changed_image_runs_what_depends_on_it(own: Repository) -> None:
@@ -107,7 +108,7 @@ def test_what_changes_no_usable_image_trains_nothing(own: Repository) -> None:
 
 def test_what_no_stage_reads_runs_nothing(own: Repository) -> None:
     (own.folder / "README.md").write_text("Changed.")
-    (own.folder / "src/siamese/cli/use.py").write_text("# Changed.")
+    (own.folder / "src/siamese/cli/model.py").write_text("# Changed.")
     shutil.rmtree(own.folder / "tests")
     assert own.would_run() == []
 
@@ -131,10 +132,10 @@ def test_the_commands_paths_are_those_of_dvc_yaml() -> None:
     }
     read = {path for stage in stages.values() for path in names(stage["deps"]) if path.startswith("artifacts/")}
     not_outputs = ("SAMPLE", "CHECKPOINTS", "CALIBRATED", "MODEL_REPORT", "TRACKING", "MODELS", "DOWNLOADS")
-    known = {str(path) for name, path in vars(places).items() if name.isupper() and name not in not_outputs}
+    known = {str(path) for name, path in vars(paths).items() if name.isupper() and name not in not_outputs}
     assert written == known
     assert read <= known
-    assert yaml.safe_load((ROOT / "data/dvc.yaml").read_text())["stages"]["sample"]["outs"] == [str(places.SAMPLE)]
+    assert yaml.safe_load((ROOT / "data/dvc.yaml").read_text())["stages"]["sample"]["outs"] == [str(paths.SAMPLE)]
 
 
 # What every step uses without its result depending on it.

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from waiting import PATIENCE
 
+from siamese.data.images.formats import ImageInfo
 from siamese.errors import InputError
-from siamese.images import ImageInfo
-from siamese.serving import predictions
-from siamese.serving.predictions import COLUMNS, Log, Prediction, Statistics, statistics_of
+from siamese.monitoring import prediction_log
+from siamese.monitoring.prediction_log import COLUMNS, Prediction, PredictionLog, Statistics, statistics_of
 
 SEEN = Statistics(250, 200, "JPEG", 131.25, 52.5, 1.5)
 UNSEEN = Statistics(30, 40, "BMP", 10.0, 0.0, 0.0)
@@ -27,7 +27,7 @@ def prediction(number: int) -> Prediction:
 
 def test_a_line_says_what_the_format_promises(tmp_path: Path) -> None:
     """1,700,000,000 seconds after 1970 began are 2023-11-14, 22:13:20."""
-    log = Log(tmp_path / "log.jsonl")
+    log = PredictionLog(tmp_path / "log.jsonl")
     log.add(prediction(0))
     log.close(PATIENCE)
     assert json.loads((tmp_path / "log.jsonl").read_text()) == {
@@ -46,11 +46,11 @@ def test_a_line_says_what_the_format_promises(tmp_path: Path) -> None:
 def test_what_was_logged_is_read_as_a_table(tmp_path: Path) -> None:
     file = tmp_path / "log.jsonl"
     for numbers in ((0, 1), (2,)):  # a second server appends
-        log = Log(file)
+        log = PredictionLog(file)
         for number in numbers:
             log.add(prediction(number))
         log.close(PATIENCE)
-    table = predictions.read(file)
+    table = prediction_log.read(file)
     assert tuple(table.columns) == COLUMNS
     assert table.id.tolist() == ["request-0", "request-1", "request-2"]
     assert table.time[1] == pd.Timestamp("2023-11-14 22:13:21.25", tz="UTC")
@@ -60,15 +60,15 @@ def test_what_was_logged_is_read_as_a_table(tmp_path: Path) -> None:
 
 
 def test_an_empty_log_is_an_empty_table(tmp_path: Path) -> None:
-    Log(tmp_path / "log.jsonl").close(60)
-    table = predictions.read(tmp_path / "log.jsonl")
+    PredictionLog(tmp_path / "log.jsonl").close(60)
+    table = prediction_log.read(tmp_path / "log.jsonl")
     assert len(table) == 0 and tuple(table.columns) == COLUMNS
     assert str(table.time.dtype).startswith("datetime64") and table.anchor_contrast.dtype == np.float64
 
 
 def test_a_full_disk_costs_lines_and_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     lost = []
-    log = Log(Path("/dev/full"), lambda: lost.append(1))
+    log = PredictionLog(Path("/dev/full"), lambda: lost.append(1))
     for number in range(5):
         log.add(prediction(number))
     log.close(PATIENCE)
@@ -89,7 +89,7 @@ def test_a_disk_that_fills_within_a_line_costs_that_line_alone(tmp_path: Path) -
 
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
-            log = Log(file, lambda: lost.append(1))
+            log = PredictionLog(file, lambda: lost.append(1))
             for number in range(3):
                 log.add(prediction(number))
             while not lost:
@@ -101,7 +101,7 @@ def test_a_disk_that_fills_within_a_line_costs_that_line_alone(tmp_path: Path) -
             os._exit(len(lost))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
     assert file.read_bytes() == lines[0] + lines[1] + lines[2][:100] + b"\n" + lines[3]
-    assert predictions.read(file).id.tolist() == ["request-0", "request-1", "request-3"]
+    assert prediction_log.read(file).id.tolist() == ["request-0", "request-1", "request-3"]
 
 
 def test_a_disk_that_does_not_answer_delays_nobody(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_disk_that_does_not_answer_delays_nobody(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     lost = []
-    log = Log(tmp_path / "pipe", lambda: lost.append(1))
+    log = PredictionLog(tmp_path / "pipe", lambda: lost.append(1))
     adding = threading.Thread(target=lambda: [log.add(prediction(0)) for _ in range(12_000)])
     adding.start()
     adding.join(PATIENCE)
@@ -120,7 +120,7 @@ def test_a_disk_that_does_not_answer_delays_nobody(tmp_path: Path) -> None:
 
 def test_the_file_may_be_renamed_while_it_is_written(tmp_path: Path) -> None:
     written = threading.Semaphore(0)
-    log = Log(tmp_path / "log.jsonl")
+    log = PredictionLog(tmp_path / "log.jsonl")
     write = log._write
     log._write = lambda line: (write(line), written.release())[0]
     log.add(prediction(0))
@@ -128,13 +128,13 @@ def test_the_file_may_be_renamed_while_it_is_written(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").rename(tmp_path / "log.1")
     log.add(prediction(1))
     log.close(PATIENCE)
-    assert predictions.read(tmp_path / "log.1").id.tolist() == ["request-0"]
-    assert predictions.read(tmp_path / "log.jsonl").id.tolist() == ["request-1"]
+    assert prediction_log.read(tmp_path / "log.1").id.tolist() == ["request-0"]
+    assert prediction_log.read(tmp_path / "log.jsonl").id.tolist() == ["request-1"]
 
 
 def test_a_place_that_can_not_be_written_is_told_before_serving(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"can't be written .* name another file with --log"):
-        Log(tmp_path / "nowhere" / "log.jsonl")
+        PredictionLog(tmp_path / "nowhere" / "log.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_another_file_is_refused(tmp_path: Path, content: bytes | None, sentence
     if content is not None:
         (tmp_path / "log.jsonl").write_bytes(content)
     with pytest.raises(InputError, match=sentence):
-        predictions.read(tmp_path / "log.jsonl")
+        prediction_log.read(tmp_path / "log.jsonl")
 
 
 def test_statistics_are_those_of_the_picture_that_the_network_sees() -> None:

@@ -14,11 +14,12 @@ import pytest
 from cataloged import MAX_PIXELS, catalog_of, contents, params, picture, run, some_files
 from PIL import Image
 
-from siamese import images, preprocess, stored
+from siamese.data.images import formats
 from siamese.errors import InputError
-from siamese.shapes import IMAGE_SHAPE
-from siamese.stored import StoredImages
-from siamese.transform import Transform
+from siamese.params import IMAGE_SHAPE
+from siamese.preprocessing import preprocess, records
+from siamese.preprocessing.pixel_store import StoredImages
+from siamese.preprocessing.transform import Transform
 
 OLDER = ["images/part-older.tfrecord", "transform/transform_fn"]
 
@@ -43,18 +44,18 @@ def test_every_image_is_stored_once_in_order_of_its_id(plain: Path) -> None:
     catalog = pd.read_parquet(plain / "catalog.parquet")
     assert StoredImages(plain / "out/images").image_ids == sorted(catalog.image_id)
     names = [file.name for file in sorted((plain / "out/images").iterdir())]
-    assert names == [stored.INDEX, *(stored.file_name(n, 3) for n in range(3))]
+    assert names == [records.INDEX, *(records.file_name(n, 3) for n in range(3))]
 
 
 def test_the_index_tells_where_each_image_is_and_its_checksum(plain: Path) -> None:
     """By hand: five images a file; a record ends with its checksum, four bytes."""
-    index = pd.read_parquet(plain / "out/images" / stored.INDEX)
+    index = pd.read_parquet(plain / "out/images" / records.INDEX)
     assert index.columns.tolist() == ["image_id", "file", "crc"]
     assert index.image_id.tolist() == StoredImages(plain / "out/images").image_ids
     assert index.file.tolist() == [0] * 5 + [1] * 5 + [2]
     ends = [
-        (plain / "out/images" / stored.file_name(n, 3)).read_bytes()[
-            stored.record_type(IMAGE_SHAPE).itemsize * (row + 1) - 4 :
+        (plain / "out/images" / records.file_name(n, 3)).read_bytes()[
+            records.record_type(IMAGE_SHAPE).itemsize * (row + 1) - 4 :
         ][:4]
         for n, images in enumerate([5, 5, 1])
         for row in range(images)
@@ -69,7 +70,7 @@ def test_stored_pixels_and_bytes_give_the_same_tensor(folder: str, request: pyte
     transform = Transform.load(place / "out/transform")
     catalog = pd.read_parquet(place / "catalog.parquet")
     pixels = StoredImages(place / "out/images").pixels(catalog.image_id.tolist())
-    encoded = [images.canonical((place / "data" / path).read_bytes(), MAX_PIXELS) for path in catalog.path]
+    encoded = [formats.canonical((place / "data" / path).read_bytes(), MAX_PIXELS) for path in catalog.path]
     assert np.array_equal(transform.pixels(encoded), pixels)
     assert transform.image(transform.pixels(encoded)).numpy().tobytes() == transform.image(pixels).numpy().tobytes()
 
@@ -204,8 +205,8 @@ def test_images_per_shard_auto_is_what_the_number_of_images_says(tmp_path: Path)
     jpeg = picture(0, (8, 8))
     many = {f"{number}.jpg": (jpeg + number.to_bytes(2, "big"), "train") for number in range(257)}
     out = run(catalog_of(tmp_path, many), params(per_shard="auto"))
-    sizes = [file.stat().st_size for file in sorted((out / "images").glob(stored.FILES))]
-    assert [size // stored.record_type(IMAGE_SHAPE).itemsize for size in sizes] == [256, 1]
+    sizes = [file.stat().st_size for file in sorted((out / "images").glob(records.FILES))]
+    assert [size // records.record_type(IMAGE_SHAPE).itemsize for size in sizes] == [256, 1]
 
 
 def frame(count: int, side: int = 10) -> pd.DataFrame:
@@ -224,7 +225,7 @@ def test_files_are_filled_one_after_the_other_in_order_of_id(count: int, per_sha
     assert [image_id for shard in shards for image_id in shard.image_ids] == [
         f"{number:064}" for number in range(count)
     ]
-    assert [shard.name for shard in shards] == [stored.file_name(n, len(sizes)) for n in range(len(sizes))]
+    assert [shard.name for shard in shards] == [records.file_name(n, len(sizes)) for n in range(len(sizes))]
 
 
 def test_a_file_stays_below_what_a_worker_can_hold() -> None:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from siamese import progress
+from siamese import console
 
 
 @pytest.fixture
@@ -17,24 +17,24 @@ def clock(monkeypatch) -> list[float]:
         time[0] += time[1]
         return time[0]
 
-    monkeypatch.setattr(progress.time, "monotonic", look)
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 15)
+    monkeypatch.setattr(console.time, "monotonic", look)
+    monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 15)
     return time
 
 
 def test_all_items_pass_in_order() -> None:
-    assert list(progress.track(iter("abc"), "reading")) == ["a", "b", "c"]
+    assert list(console.track(iter("abc"), "reading")) == ["a", "b", "c"]
 
 
 def test_a_quick_step_says_nothing(capsys, clock) -> None:
-    list(progress.track(range(100), "reading"))
+    list(console.track(range(100), "reading"))
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_long_step_in_a_log_is_a_few_plain_lines_on_standard_error(capsys, clock) -> None:
     """20 seconds an item: one line for each, and one at the end."""
     clock[1] = 20.0
-    list(progress.track(range(3), "reading"))
+    list(console.track(range(3), "reading"))
     out, err = capsys.readouterr()
     assert out == ""
     assert [line.split(" done")[0] for line in err.splitlines()] == [
@@ -50,5 +50,5 @@ def test_a_terminal_gets_a_bar(monkeypatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    assert list(progress.track([1, 2], "reading images")) == [1, 2]
+    assert list(console.track([1, 2], "reading images")) == [1, 2]
     assert "reading images" in terminal.getvalue()

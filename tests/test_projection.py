@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from siamese.projection import nearest_is_own, onto_plane
+from siamese.evaluation.model_report.embedding_map import nearest_is_own, onto_plane
 
 
 def distances(points: np.ndarray) -> np.ndarray:

@@ -20,9 +20,11 @@ from mlflow_servers import mlflow_server
 from registered import Uploaded
 
 from components.promote import promote as promote_component
-from siamese import cli, params, promote, trained_on
-from siamese.registry import Registry, Version
-from siamese.tracking.server import TRACKING_URI
+from siamese import cli, config
+from siamese.models import trained_on
+from siamese.registry import promote
+from siamese.registry.client import Registry, Version
+from siamese.tracking.client import TRACKING_URI
 
 LAX = ["-S", "promote.min_precision=0", "-S", "promote.max_eer=1"]
 INPUTS = ("catalog.parquet", "pairs.parquet", "images", "transform")
@@ -245,7 +247,10 @@ def component(folder: Path, server: str, tmp_path: Path) -> Callable[[str], tupl
     def step(version: str) -> tuple[tuple[bool, bool], str]:
         inputs = [dsl.Dataset(name=name, uri=str(folder / "artifacts" / name)) for name in INPUTS[:3]]
         report = dsl.Markdown(name="gate_report", uri=str(tmp_path / "gate.md"))
-        limits = params.load(folder / "params.yaml").promote.model_dump() | {"min_precision": 0.0, "max_eer": 1.0}
+        limits = config.load_params(folder / "params.yaml").promote.model_dump() | {
+            "min_precision": 0.0,
+            "max_eer": 1.0,
+        }
         outputs = promote_component.python_func(*inputs, version, limits, server, report)
         return outputs, (tmp_path / "gate.md").read_text().splitlines()[0]
 
@@ -337,7 +342,7 @@ def test_the_pipelines_step_ends_with_one_line_where_the_champion_is_of_another_
             },
             "parameterValues": {
                 "version": better.version(name, "challenger").uri,
-                "params": params.load(folder / "params.yaml").promote.model_dump(),
+                "params": config.load_params(folder / "params.yaml").promote.model_dump(),
                 "tracking_uri": server,
             },
         },

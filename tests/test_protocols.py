@@ -20,10 +20,11 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.recognition import orl_peer, target, textures
-from siamese import catalog, given_splits, trials
+from siamese.data import catalog, splits
+from siamese.data.datasets import lfw, sigcomp2009
+from siamese.data.datasets.base import by_owner, owner
 from siamese.errors import InputError
-from siamese.fetch import lfw, signatures
-from siamese.fetch.protocols import by_owner, owner
+from siamese.evaluation import trials
 from siamese.params import CatalogParams
 
 PARAMS = CatalogParams(splits="protocol/splits.csv", train=0.7, test=0.2, validation=0.1, seed=0)
@@ -40,7 +41,7 @@ def scans() -> dict[str, object]:
 
 
 def test_signatures_lie_by_whose_hand_imitates_whom() -> None:
-    found = by_owner(signatures.images(scans()))
+    found = by_owner(sigcomp2009.images(scans()))
     assert len(found) == 79 + 19
     assert found["writer-001"][0] == "writer-001/NFI-00101001.png"
     assert found["writer-001.forged-by-writer-002"] == [
@@ -49,7 +50,7 @@ def test_signatures_lie_by_whose_hand_imitates_whom() -> None:
 
 
 def test_writers_who_test_were_never_trained_on_and_no_forgery_was() -> None:
-    splits = signatures.protocol(signatures.images(scans()), {})["splits-writers"]
+    splits = sigcomp2009.protocol(sigcomp2009.images(scans()), {})["splits-writers"]
     assert splits.identity.is_unique and splits.split.value_counts().to_dict() == {
         "train": 48, "validation": 12, "test": 19,
     }  # fmt: skip
@@ -59,7 +60,7 @@ def test_writers_who_test_were_never_trained_on_and_no_forgery_was() -> None:
 
 def test_one_reference_is_compared_with_every_other_signature_once() -> None:
     """19 x 21 pairs of one writer, 133 x 132 / 2 less those of two, and each of 57 forgeries with 7 signatures."""
-    table = signatures.protocol(signatures.images(scans()), {})["trials-1"]
+    table = sigcomp2009.protocol(sigcomp2009.images(scans()), {})["trials-1"]
     assert table.groupby(["label", "kind"]).size().to_dict() == {
         (0, "random"): 133 * 132 // 2 - 19 * 21, (0, "skilled"): 57 * 7, (1, ""): 19 * 21,
     }  # fmt: skip
@@ -72,7 +73,7 @@ def test_one_reference_is_compared_with_every_other_signature_once() -> None:
 
 def test_five_references_meet_what_they_are_not() -> None:
     """Of each writer 5 draws: 2 other signatures, 3 forgeries, and 2 of each of 18 others; 5 rows a claim."""
-    table = signatures.protocol(signatures.images(scans()), {})["trials-5"]
+    table = sigcomp2009.protocol(sigcomp2009.images(scans()), {})["trials-5"]
     claims = table.groupby("claim").agg(label=("label", "first"), kind=("kind", "first"), rows=("reference", "nunique"))
     assert (claims.rows == 5).all()
     assert claims.groupby(["label", "kind"]).size().to_dict() == {
@@ -287,5 +288,5 @@ def test_the_orl_peer_knows_people_that_differ_and_no_others() -> None:
 def test_the_document_names_the_columns_that_the_code_reads() -> None:
     text = (ROOT / "docs/protocols.md").read_text()
     blocks = re.findall(r"```csv\n(.*?)\n", text)
-    assert blocks == [f"{given_splits.COLUMN['identities']},split", ",".join(trials.REQUIRED)]
+    assert blocks == [f"{splits.COLUMN['identities']},split", ",".join(trials.REQUIRED)]
     assert set(re.findall(r"^\| `(\w+)` \| are", text, flags=re.MULTILINE)) == set(trials.OPTIONAL)

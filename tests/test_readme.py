@@ -8,7 +8,8 @@ import shlex
 import pytest
 from conftest import ROOT, Repository
 
-from siamese import params, sample
+from siamese import config
+from siamese.data.synthetic import sample
 from siamese.errors import ExitCode, InputError
 from siamese.params import SampleParams
 
@@ -49,7 +50,7 @@ def test_every_command_runs(repository: Repository) -> None:
 def test_the_quoted_refusal_is_what_is_said() -> None:
     quoted = README.partition(f"$ {REFUSED}\n")[2].splitlines()[0]
     with pytest.raises(InputError) as refused:
-        params.load(ROOT / "params.yaml", ["train.epoch=3"])
+        config.load_params(ROOT / "params.yaml", ["train.epoch=3"])
     assert str(refused.value).replace(f"{ROOT}/", "") == quoted.removeprefix("siamese: ")
 
 

@@ -16,8 +16,8 @@ from ruamel.yaml import YAML
 
 from recipes import workplace
 from recipes.__main__ import NAMES, main
-from siamese import params
-from siamese.dotted import flat
+from siamese import config
+from siamese.config import flatten
 from siamese.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -30,11 +30,11 @@ def read(file: Path) -> Mapping[str, Any]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_says_what_differs_from_the_defaults_and_nothing_else(name: str, tmp_path: Path) -> None:
     defaults, own = read(ROOT / "params.yaml"), read(ROOT / f"recipes/{name}/params.yaml")
-    of_default = dict(flat(defaults))
-    assert [key for key, value in flat(own) if of_default[key] == value] == []
+    of_default = dict(flatten(defaults))
+    assert [key for key, value in flatten(own) if of_default[key] == value] == []
     with (tmp_path / "params.yaml").open("w") as file:
-        YAML().dump(params.laid_over(defaults, own), file)
-    params.load(tmp_path / "params.yaml")
+        YAML().dump(config.deep_merge(defaults, own), file)
+    config.load_params(tmp_path / "params.yaml")
 
 
 def test_every_recipe_has_its_page() -> None:

@@ -17,13 +17,14 @@ from conftest import working_folder
 from mlflow_servers import mlflow_server
 from waiting import PATIENCE
 
-from siamese import cli, params, places, register
-from siamese.register import card
-from siamese.registry import CHALLENGER, CHAMPION, Registry, Version
-from siamese.tracking.facts import flat_params
+from siamese import cli, config
+from siamese.paths import CATALOG, HISTORY, METRICS, MODEL, PLOTS, REPORT, RUN, THRESHOLD
+from siamese.registry import model_card, register
+from siamese.registry.client import CHALLENGER, CHAMPION, Registry, Version
+from siamese.tracking.provenance import flat_params
 
-OUTPUTS = [places.MODEL, places.THRESHOLD, places.METRICS, places.PLOTS, places.REPORT, places.CATALOG]
-INPUTS = [Path("artifacts/rejected.csv"), places.HISTORY, Path("data"), Path("params.yaml")]
+OUTPUTS = [MODEL, THRESHOLD, METRICS, PLOTS, REPORT, CATALOG]
+INPUTS = [Path("artifacts/rejected.csv"), HISTORY, Path("data"), Path("params.yaml")]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def make(workspace: Path, tmp_path_factory: pytest.TempPathFactory, server: str)
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).symlink_to(workspace / path)
         training = {"training": f"training-of-{name}", "run_id": None, "tracking_uri": None, "experiment": "siamese"}
-        (folder / places.RUN).write_text(json.dumps(training))
+        (folder / RUN).write_text(json.dumps(training))
         return Project(folder, name)
 
     return made
@@ -100,7 +101,7 @@ def paths(project: Project, run_id: str, folder: str = "") -> set[str]:
 
 def test_a_version_appears_as_challenger_with_its_figures_and_where_it_came_from(registered: Project) -> None:
     (version,) = registered.versions()
-    metrics = registered.json(places.METRICS)
+    metrics = registered.json(METRICS)
     assert (version.number, version.aliases) == (1, (CHALLENGER,))
     tags = version.tags
     assert float(tags["siamese.threshold"]) == metrics["threshold"]
@@ -119,10 +120,10 @@ def test_a_version_appears_as_challenger_with_its_figures_and_where_it_came_from
 def test_its_run_has_figures_reports_card_and_model(registered: Project) -> None:
     (version,) = registered.versions()
     run = registered.run(version)
-    metrics = registered.json(places.METRICS)
+    metrics = registered.json(METRICS)
     figures = {"test.eer": metrics["test"]["eer"], "counts.train.images": metrics["counts"]["train"]["images"]}
     assert {name: run.data.metrics[name] for name in figures} == figures
-    plots = {f"evaluation/plots/{file.name}" for file in (registered.folder / places.PLOTS).glob("*.csv")}
+    plots = {f"evaluation/plots/{file.name}" for file in (registered.folder / PLOTS).glob("*.csv")}
     files = {f"evaluation/{name}" for name in ("metrics.json", "threshold.json", "report.html")}
     assert len(plots) > 3 and paths(registered, version.run_id) >= {"card.md", "data/report.html", *files, *plots}
     (output,) = run.outputs.model_outputs
@@ -135,8 +136,8 @@ def test_the_version_holds_the_very_files_of_the_model(registered: Project, tmp_
     (version,) = registered.versions()
     place = registered.registry.fetch(version, tmp_path)
     for file in ("servable/saved_model.pb", "servable/variables/variables.data-00000-of-00001"):
-        assert (place / file).read_bytes() == (registered.folder / places.MODEL / file).read_bytes()
-    assert (place / "threshold.json").read_bytes() == (registered.folder / places.THRESHOLD).read_bytes()
+        assert (place / file).read_bytes() == (registered.folder / MODEL / file).read_bytes()
+    assert (place / "threshold.json").read_bytes() == (registered.folder / THRESHOLD).read_bytes()
 
 
 def test_a_model_that_is_registered_already_is_left_alone(registered: Project, capsys) -> None:
@@ -195,7 +196,7 @@ def test_a_name_that_looks_the_same_as_another_models_is_refused_before_anything
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("siamese: ")]
     assert line.startswith("siamese: registry.name = Looks-Alike: ") and "has a model looks-alike" in line
     assert project.versions() == []
-    assert json.loads((project.folder / places.RUN).read_text())["run_id"] is None
+    assert json.loads((project.folder / RUN).read_text())["run_id"] is None
     assert "Looks-Alike" not in {model.name for model in client.search_registered_models()}
 
 
@@ -208,7 +209,7 @@ def test_another_threshold_is_another_version_of_the_same_run(make: Make, capsys
     assert "no data report: data/sample is not here" in said
     its_run = "it is unknown whether this is the training of artifacts/model: --run names another"
     assert f"artifacts/run.json: {its_run}" in said
-    for file, changed in ((places.THRESHOLD, ["threshold"]), (places.METRICS, ["threshold"])):
+    for file, changed in ((THRESHOLD, ["threshold"]), (METRICS, ["threshold"])):
         content = project.json(file) | dict.fromkeys(changed, 0.75)
         (project.folder / file).unlink()
         (project.folder / file).write_text(json.dumps(content))
@@ -247,11 +248,11 @@ def test_a_data_folder_that_has_changed_since_gives_no_report(make: Make, tmp_pa
     for identity in ("one", "two"):
         (project.folder / "data/sample" / identity).mkdir(parents=True)
         (project.folder / "data/sample" / identity / picture.name).write_bytes(picture.read_bytes())
-    values = params.load(project.folder / "params.yaml")
+    values = config.load_params(project.folder / "params.yaml")
     with working_folder(project.folder):
         client = project.registry.client
         run = client.create_run(client.create_experiment("changed"))
-        register._log_data_report(client, run, places.CATALOG, Path(values.data.path), values)
+        register._log_data_report(client, run, CATALOG, Path(values.data.path), values)
     assert (
         "no data report: data/sample no longer holds the images of artifacts/catalog.parquet" in capsys.readouterr().err
     )
@@ -288,9 +289,9 @@ def killed(*_: object, **__: object) -> None:
 def assert_registered_once(project: Project) -> None:
     (version,) = project.versions()
     assert version.aliases == (CHALLENGER,)
-    client, metrics = project.registry.client, project.json(places.METRICS)
+    client, metrics = project.registry.client, project.json(METRICS)
     experiment = project.run(version).info.experiment_id
-    runs = client.search_runs([experiment], f"tags.`siamese.training` = 'training-of-{project.name}'")
+    runs = client.search_runs([experiment], f"tags.`siamese.training.trainer` = 'training-of-{project.name}'")
     assert [run.info.run_id for run in runs] == [version.run_id]
     logged = client.search_logged_models([experiment], f"source_run_id = '{version.run_id}'")
     assert [(one.model_id, one.status.value) for one in logged] == [(version.source.removeprefix("models:/"), "READY")]
@@ -370,7 +371,7 @@ class TestWhatDoesNotBelongTogether:
 
     def test_figures_of_another_model(self, project: Project, capsys) -> None:
         """As after a training without an evaluation."""
-        self.changed(project, places.THRESHOLD, weights="0" * 64)
+        self.changed(project, THRESHOLD, weights="0" * 64)
         assert self.refused(project, capsys) == (
             "siamese: artifacts/threshold.json is not of the model in artifacts/model: run `siamese evaluate` again"
         )
@@ -378,25 +379,25 @@ class TestWhatDoesNotBelongTogether:
     @pytest.mark.parametrize("figure", ["threshold", "false_accept_rate", "recall"])
     def test_metrics_of_another_evaluation(self, project: Project, capsys, figure: str) -> None:
         """With a fixed threshold, only the error rates on validation pairs differ from model to model."""
-        validation = project.json(places.METRICS)["validation"] | {figure: 0.98765}
+        validation = project.json(METRICS)["validation"] | {figure: 0.98765}
         changed = {"threshold": 0.98765} if figure == "threshold" else {"validation": validation}
-        self.changed(project, places.METRICS, **changed)
+        self.changed(project, METRICS, **changed)
         assert self.refused(project, capsys) == (
             "siamese: metrics.json and artifacts/threshold.json are of different evaluations: "
             "run `siamese evaluate` again"
         )
 
-    @pytest.mark.parametrize("path", [places.MODEL, places.THRESHOLD, places.METRICS])
+    @pytest.mark.parametrize("path", [MODEL, THRESHOLD, METRICS])
     def test_a_part_that_is_missing(self, project: Project, capsys, path: Path) -> None:
         (project.folder / path).unlink()
         assert re.match(rf"siamese: {path}\b.*: run `siamese (train|evaluate)` first", self.refused(project, capsys))
 
     def test_a_model_without_a_list_of_what_it_has_seen(self, project: Project, workspace: Path, capsys) -> None:
         """Said before the server, which is away, is asked."""
-        model = project.folder / places.MODEL
+        model = project.folder / MODEL
         model.unlink()
         model.mkdir()
-        (model / "servable").symlink_to(workspace / places.MODEL / "servable")
+        (model / "servable").symlink_to(workspace / MODEL / "servable")
         capsys.readouterr()
         assert project.register() == 2
         assert capsys.readouterr().err.splitlines()[0] == (
@@ -438,8 +439,10 @@ class TestCard:
     TAGS = {"siamese.data.hash": "abc.dir", "siamese.data.path": "data/faces", "siamese.git.commit": "c0ffee"}  # noqa: RUF012
 
     def card(self, metrics: dict | None = None, settings: tuple[str, ...] = (), **tags: str) -> str:
-        parameters = flat_params(params.load(params.packaged_file(), ["train.epochs=7", *settings]))
-        return card.render(metrics or self.METRICS, self.THRESHOLD, parameters, self.TAGS | tags, "run-1", "faces")
+        parameters = flat_params(config.load_params(config.packaged_file(), ["train.epochs=7", *settings]))
+        return model_card.render(
+            metrics or self.METRICS, self.THRESHOLD, parameters, self.TAGS | tags, "run-1", "faces"
+        )
 
     @pytest.mark.parametrize(
         "line",
@@ -494,22 +497,22 @@ class TestCard:
         assert "- It was measured on images of 50 identities." in self.card(self.METRICS | {"counts": counts})
 
     def test_every_metric_has_its_name(self) -> None:
-        from siamese.metrics import METRICS
+        from siamese.evaluation.metrics.verification import METRICS
 
-        assert set(card.NAMES) == set(METRICS)
+        assert set(model_card.NAMES) == set(METRICS)
 
 
 def test_the_weights_make_the_model_not_the_dates_in_its_files(workspace: Path, tmp_path: Path) -> None:
-    from siamese.weights import model_digest, weights_digest
+    from siamese.models.artifacts import model_digest, weights_digest
 
     variables = tmp_path / "servable/variables"
     variables.mkdir(parents=True)
-    own = workspace / places.MODEL / "servable/variables"
+    own = workspace / MODEL / "servable/variables"
     for file in own.iterdir():
         (variables / file.name).write_bytes(file.read_bytes())
     (tmp_path / "servable/fingerprint.pb").write_text("another day")
-    weights = weights_digest(workspace / places.MODEL)
-    assert weights_digest(tmp_path) == weights == json.loads((workspace / places.THRESHOLD).read_text())["weights"]
+    weights = weights_digest(workspace / MODEL)
+    assert weights_digest(tmp_path) == weights == json.loads((workspace / THRESHOLD).read_text())["weights"]
     data = variables / "variables.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:-1] + b"!")
     assert weights_digest(tmp_path) != weights

@@ -12,10 +12,10 @@ import registered
 from mlflow_servers import mlflow_server
 from registered import Uploaded
 
-from siamese import registry
 from siamese.errors import InputError
-from siamese.registry import Registry
-from siamese.tracking.server import TRACKING_URI
+from siamese.registry import client
+from siamese.registry.client import Registry
+from siamese.tracking.client import TRACKING_URI
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -93,8 +93,8 @@ def test_an_alias_moves_and_goes(files: Uploaded) -> None:
 def test_references_name_versions_by_number_or_alias(files: Uploaded) -> None:
     files.version("named")
     files.version("named", "champion")
-    assert registry.resolve("models:/named/1")[1].number == 1
-    assert registry.resolve("models:/named@champion")[1].number == 2
+    assert client.resolve("models:/named/1")[1].number == 1
+    assert client.resolve("models:/named@champion")[1].number == 2
     for wrong in (
         "models:/named",
         "models:/named/champion",
@@ -103,7 +103,7 @@ def test_references_name_versions_by_number_or_alias(files: Uploaded) -> None:
         "named@champion",
     ):
         with pytest.raises(InputError, match="write models:/NAME/VERSION or models:/NAME@ALIAS"):
-            registry.resolve(wrong)
+            client.resolve(wrong)
 
 
 def test_a_second_model_that_looks_the_same_as_another_is_refused(files: Uploaded) -> None:
@@ -127,7 +127,7 @@ def test_a_reference_in_another_case_is_answered_with_the_one_that_is_there(file
         with pytest.raises(
             InputError, match="has no such model or alias, but models:/cased@champion: `siamese models`"
         ):
-            registry.resolve(reference)
+            client.resolve(reference)
 
 
 def test_a_version_is_fetched_as_a_model_folder_and_kept(files: Uploaded, tmp_path: Path) -> None:

@@ -20,12 +20,14 @@ from counting_proxy import CountingProxy
 from storage_servers import S3_KEYS, s3_server
 from test_train import weights_of
 
-from siamese import cli, places, remote, stored
+from siamese import cli, paths
 from siamese.errors import InputError
-from siamese.remote import Address, place
-from siamese.shapes import IMAGE_SHAPE
-from siamese.stored import StoredImages
-from siamese.stored_elsewhere import ImagesElsewhere
+from siamese.params import IMAGE_SHAPE
+from siamese.preprocessing import pixel_store
+from siamese.preprocessing.pixel_store import RemoteStoredImages, StoredImages
+from siamese.preprocessing.records import INDEX, count, file_name, index_of, index_table, record_type, to_records
+from siamese.storage import object_store
+from siamese.storage.object_store import RemotePath, as_path
 
 RUN = "s3://data/run"
 STEPS = {  # every option that names an artifact
@@ -101,7 +103,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def table(uri: str) -> pd.DataFrame:
-    return pd.read_parquet(BytesIO(place(uri).read_bytes()))
+    return pd.read_parquet(BytesIO(as_path(uri).read_bytes()))
 
 
 def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -149,7 +151,7 @@ def test_training_and_evaluation_make_what_they_make_here(
         assert cli.run([*asked, "--threshold-file", f"{RUN}/threshold.json", "--json"]) in (0, 1)
     requests = re.findall(r'"GET /data/run/images/part-\S+ HTTP/1.1" (\d+)', log.read_text()[before:])
     assert requests and set(requests) == {"206"}  # parts of objects; 200 would be a whole one
-    place(f"{RUN}/model").fetch(tmp_path / "model")
+    as_path(f"{RUN}/model").fetch(tmp_path / "model")
     for ours, theirs in zip(weights_of(tmp_path / "model"), weights_of(local / "model"), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     found = objects(RUN)
@@ -182,10 +184,10 @@ def many(uri: str, images: int, per_file: int) -> tuple[list[str], np.ndarray]:
     ids = sorted(f"{number:064x}" for number in rng.choice(2**62, images, replace=False).tolist())
     pixels = rng.integers(256, size=(images, 100, 100, 3), dtype=np.uint8)
     files = range(0, images, per_file)
-    parts = [stored.to_records(ids[first : first + per_file], pixels[first : first + per_file]) for first in files]
+    parts = [to_records(ids[first : first + per_file], pixels[first : first + per_file]) for first in files]
     for number, part in enumerate(parts):
-        (place(uri) / stored.file_name(number, len(parts))).write_bytes(part.tobytes())
-    (place(uri) / stored.INDEX).write_bytes(stored.index_table([stored.index_of(part) for part in parts]))
+        (as_path(uri) / file_name(number, len(parts))).write_bytes(part.tobytes())
+    (as_path(uri) / INDEX).write_bytes(index_table([index_of(part) for part in parts]))
     return ids, pixels
 
 
@@ -197,9 +199,9 @@ def set_of_forty(server: str) -> tuple[str, list[str], np.ndarray]:
 
 def test_images_are_found_by_id_and_row_in_any_order(set_of_forty) -> None:
     uri, ids, pixels = set_of_forty
-    images = stored.opened(place(uri))
+    images = pixel_store.open_store(as_path(uri))
     rows = [31, 14, 15, 16, 39, 0, 31]
-    assert len(images) == stored.count(place(uri), IMAGE_SHAPE) == 40 and images.image_ids == ids
+    assert len(images) == count(as_path(uri), IMAGE_SHAPE) == 40 and images.image_ids == ids
     assert np.array_equal(images.rows(rows), pixels[rows])
     assert np.array_equal(images.pixels([ids[row] for row in rows]), pixels[rows])
     assert images.pixels([]).shape == (0, 100, 100, 3)
@@ -214,14 +216,14 @@ def test_batches_come_in_order(set_of_forty) -> None:
     uri, _, pixels = set_of_forty
     order = np.random.default_rng(0).permutation(40)
     batches = [order[start : start + 3] for start in range(0, 40, 3)]
-    found = list(stored.opened(place(uri)).batches(iter(batches)))
+    found = list(pixel_store.open_store(as_path(uri)).batches(iter(batches)))
     assert all(np.array_equal(ours, pixels[rows]) for ours, rows in zip(found, batches, strict=True))
 
 
 def test_the_digest_is_that_of_the_same_images_here(set_of_forty, tmp_path: Path) -> None:
     uri, ids, pixels = set_of_forty
-    stored.to_records(ids, pixels).tofile(tmp_path / stored.file_name(0, 1))
-    assert stored.opened(place(uri)).digest() == StoredImages(tmp_path).digest()
+    to_records(ids, pixels).tofile(tmp_path / file_name(0, 1))
+    assert pixel_store.open_store(as_path(uri)).digest() == StoredImages(tmp_path).digest()
 
 
 def test_only_the_records_asked_for_cross_the_network(set_of_forty, server: str, monkeypatch) -> None:
@@ -230,12 +232,14 @@ def test_only_the_records_asked_for_cross_the_network(set_of_forty, server: str,
     uri, _, _ = set_of_forty
     with CountingProxy(server) as counted:
         monkeypatch.setenv("AWS_ENDPOINT_URL", counted.address)
-        monkeypatch.setattr(remote, "_SETTINGS", {"s3": remote._SETTINGS["s3"] | {"endpoint_url": counted.address}})
-        images = ImagesElsewhere(place(uri))
+        monkeypatch.setattr(
+            object_store, "_SETTINGS", {"s3": object_store._SETTINGS["s3"] | {"endpoint_url": counted.address}}
+        )
+        images = RemoteStoredImages(as_path(uri))
         opening = counted.received
         assert 40 * 36 < opening < 10_000
         images.rows([3, 4, 5, 20, 39])
-        records = 5 * stored.record_type(IMAGE_SHAPE).itemsize
+        records = 5 * record_type(IMAGE_SHAPE).itemsize
         assert records < counted.received - opening < records + 3 * 1000
         before = counted.received
         images.rows([39, 3])
@@ -246,8 +250,10 @@ def test_the_memory_for_pixels_is_bounded(set_of_forty, server: str, monkeypatch
     """Room for three images, read one after the other: the three that came last are there, the first is read again."""
     uri, _, pixels = set_of_forty
     with CountingProxy(server) as counted:
-        monkeypatch.setattr(remote, "_SETTINGS", {"s3": remote._SETTINGS["s3"] | {"endpoint_url": counted.address}})
-        images = ImagesElsewhere(place(uri), kept_bytes=3 * 30_000)
+        monkeypatch.setattr(
+            object_store, "_SETTINGS", {"s3": object_store._SETTINGS["s3"] | {"endpoint_url": counted.address}}
+        )
+        images = RemoteStoredImages(as_path(uri), kept_bytes=3 * 30_000)
         for row in (7, 8, 9, 10):
             images.rows([row])
         before = counted.received
@@ -264,15 +270,15 @@ def test_a_set_without_its_index_is_not_whole(server: str) -> None:
     with pytest.raises(
         InputError, match=r"^s3://data/cut/index.parquet is missing, so the set isn't whole.*preprocess"
     ):
-        stored.opened(place("s3://data/cut"))
+        pixel_store.open_store(as_path("s3://data/cut"))
 
 
 def test_a_part_of_another_run_is_found_out(server: str) -> None:
     """The same images with other pixels: every record is sound by itself, and the ids are right."""
     ids, pixels = many("s3://data/mixed", 4, 2)
-    other = stored.to_records(ids[2:], 255 - pixels[2:])
-    (place("s3://data/mixed") / stored.file_name(1, 2)).write_bytes(other.tobytes())
-    images = stored.opened(place("s3://data/mixed"))
+    other = to_records(ids[2:], 255 - pixels[2:])
+    (as_path("s3://data/mixed") / file_name(1, 2)).write_bytes(other.tobytes())
+    images = pixel_store.open_store(as_path("s3://data/mixed"))
     images.rows([0, 1])
     with pytest.raises(InputError, match=f"part-00001-of-00002.tfrecord: wrong checksum at image {ids[3]}"):
         images.rows([3])
@@ -280,25 +286,25 @@ def test_a_part_of_another_run_is_found_out(server: str) -> None:
 
 def test_a_missing_part_is_named(server: str) -> None:
     many("s3://data/lacking", 4, 2)
-    boto3.client("s3").delete_object(Bucket="data", Key=f"lacking/{stored.file_name(0, 2)}")
+    boto3.client("s3").delete_object(Bucket="data", Key=f"lacking/{file_name(0, 2)}")
     with pytest.raises(InputError, match=r"s3://data/lacking/part-00000-of-00002.tfrecord is missing"):
-        stored.opened(place("s3://data/lacking"))
+        pixel_store.open_store(as_path("s3://data/lacking"))
 
 
 @pytest.fixture
-def folder(server: str) -> Iterator[Address]:
+def folder(server: str) -> Iterator[RemotePath]:
     """A folder that a step wrote earlier: four objects, one of them its mark."""
     for name in ("a.csv", "b.csv", "deep/c.csv", "mark"):
         boto3.client("s3").put_object(Bucket="data", Key=f"folder/{name}", Body=b"older")
-    yield place("s3://data/folder")
+    yield as_path("s3://data/folder")
     boto3.resource("s3").Bucket("data").objects.filter(Prefix="folder").delete()
 
 
 OWN = ["*.csv", "deep", "mark"]
 
 
-def test_a_folder_is_replaced_whole_and_keeps_nothing_of_the_earlier_run(folder: Address) -> None:
-    with remote.whole_folder(folder, OWN, mark="mark") as beside:
+def test_a_folder_is_replaced_whole_and_keeps_nothing_of_the_earlier_run(folder: RemotePath) -> None:
+    with object_store.atomic_remote_folder(folder, OWN, mark="mark") as beside:
         for name in ("a.csv", "deep/d.csv", "mark"):
             (beside / name).write_bytes(b"newer")
         assert set(objects("s3://data/folder").values()) == {b"older"}
@@ -306,48 +312,48 @@ def test_a_folder_is_replaced_whole_and_keeps_nothing_of_the_earlier_run(folder:
     assert not [key for key in keys() if key.startswith(".folder")]
 
 
-def test_a_folder_stays_as_it_was_where_the_step_fails(folder: Address) -> None:
+def test_a_folder_stays_as_it_was_where_the_step_fails(folder: RemotePath) -> None:
     before = objects("s3://data/folder")
-    with pytest.raises(ZeroDivisionError), remote.whole_folder(folder, OWN, mark="mark") as beside:
+    with pytest.raises(ZeroDivisionError), object_store.atomic_remote_folder(folder, OWN, mark="mark") as beside:
         (beside / "a.csv").write_bytes(b"newer")
         raise ZeroDivisionError
     assert objects("s3://data/folder") == before
     assert not [key for key in keys() if key.startswith(".folder")]
 
 
-def test_a_folder_that_holds_what_the_step_does_not_write_is_refused(folder: Address) -> None:
+def test_a_folder_that_holds_what_the_step_does_not_write_is_refused(folder: RemotePath) -> None:
     boto3.client("s3").put_object(Bucket="data", Key="folder/thesis.docx", Body=b"mine")
     before = objects("s3://data/folder")
     with pytest.raises(InputError, match=r"s3://data/folder holds thesis\.docx, which this step doesn't write"):
-        remote.whole_folder(folder, OWN, mark="mark").__enter__()
+        object_store.atomic_remote_folder(folder, OWN, mark="mark").__enter__()
     assert objects("s3://data/folder") == before
 
 
-def test_a_folder_whose_copying_is_cut_short_has_no_mark(folder: Address, monkeypatch) -> None:
+def test_a_folder_whose_copying_is_cut_short_has_no_mark(folder: RemotePath, monkeypatch) -> None:
     """The store is lost after the first copy: what is there is no whole folder, and the next run makes it one."""
     copied: list[str] = []
 
-    def lost(self: Address, other: Address) -> None:
+    def lost(self: RemotePath, other: RemotePath) -> None:
         if copied:
             raise InputError("the store is away")
         copied.append(self.name)
 
     with monkeypatch.context() as patch, pytest.raises(InputError, match="the store is away"):
-        patch.setattr(Address, "copy_from", lost)
-        with remote.whole_folder(folder, OWN, mark="mark") as beside:
+        patch.setattr(RemotePath, "copy_from", lost)
+        with object_store.atomic_remote_folder(folder, OWN, mark="mark") as beside:
             for name in ("a.csv", "b.csv", "mark"):
                 (beside / name).write_bytes(b"newer")
     assert "mark" not in objects("s3://data/folder")
 
 
-def test_what_a_killed_run_left_beside_is_removed_when_it_is_old(folder: Address, monkeypatch) -> None:
+def test_what_a_killed_run_left_beside_is_removed_when_it_is_old(folder: RemotePath, monkeypatch) -> None:
     left = f".folder.unfinished-{'0' * 32}/a.csv"
     boto3.client("s3").put_object(Bucket="data", Key=left, Body=b"half")
-    with remote.whole_folder(folder, OWN, mark="mark") as beside:
+    with object_store.atomic_remote_folder(folder, OWN, mark="mark") as beside:
         (beside / "mark").write_bytes(b"newer")
     assert left in keys()  # somebody may be writing it
-    monkeypatch.setattr(remote, "FORGOTTEN", -60.0)
-    with remote.whole_folder(folder, OWN, mark="mark") as beside:
+    monkeypatch.setattr(object_store, "FORGOTTEN", -60.0)
+    with object_store.atomic_remote_folder(folder, OWN, mark="mark") as beside:
         (beside / "mark").write_bytes(b"newer")
     assert left not in keys()
 
@@ -362,10 +368,10 @@ def test_other_files_a_shard_leave_no_part_of_the_run_before(prepared: Path) -> 
     with working_folder(prepared):
         for per_file in (10, 30):
             assert cli.run(["preprocess", *again, "-S", f"preprocess.images_per_shard={per_file}"]) == 0
-    names = [stored.file_name(number, 2) for number in range(2)]
+    names = [file_name(number, 2) for number in range(2)]
     assert sorted(objects("s3://data/again/images")) == ["index.parquet", *names]
-    whole = stored.opened(place("s3://data/again/images"))
-    first = stored.opened(place(f"{RUN}/images"))
+    whole = pixel_store.open_store(as_path("s3://data/again/images"))
+    first = pixel_store.open_store(as_path(f"{RUN}/images"))
     assert whole.digest() == first.digest()
 
 
@@ -387,8 +393,8 @@ def test_what_is_rejected_is_told_even_if_nothing_is_left(server: str, tmp_path:
     with working_folder(tmp_path):
         said = refusal(["catalog", "--data", "s3://data/texts", *outputs], capsys)
     assert said.startswith("s3://data/texts: no usable image: 1 of 1 files are rejected")
-    assert place("s3://data/rejected.csv").read_bytes() == b"path,reason\na/b.png,not an image\n"
-    assert not place("s3://data/texts-catalog.parquet").exists()
+    assert as_path("s3://data/rejected.csv").read_bytes() == b"path,reason\na/b.png,not an image\n"
+    assert not as_path("s3://data/texts-catalog.parquet").exists()
 
 
 def test_inspect_looks_at_every_image_where_it_is(data: str, workspace: Path, tmp_path: Path, capsys) -> None:
@@ -458,13 +464,13 @@ def test_what_is_not_there_is_one_line(prepared: Path, capsys, arguments: list[s
 
 def test_a_store_may_take_minutes_for_an_answer(server: str) -> None:
     """As it does to join the parts of a large file. s3fs itself would ask again after 15 s."""
-    store, _ = remote.opened("s3://data/any")
+    store, _ = object_store.open_file("s3://data/any")
     store.exists("data/any")
     assert store.s3.meta.config.read_timeout == 300
 
 
 def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path, server: str, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(remote, "_SETTINGS", {"s3": {"endpoint_url": "http://127.0.0.1:9"}})
+    monkeypatch.setattr(object_store, "_SETTINGS", {"s3": {"endpoint_url": "http://127.0.0.1:9"}})
     with working_folder(tmp_path):
         said = refusal([*PAIRS, "s3://data/c.parquet"], capsys)
     assert re.match(r"s3://data/c\.parquet: can't be used \(.*127\.0\.0\.1:9.*\): see to the address", said)
@@ -501,10 +507,10 @@ def in_a_process(arguments: list[str], folder: Path, environment: dict[str, str]
 
 
 def test_an_upload_that_fails_keeps_what_was_written(prepared: Path, monkeypatch, capsys) -> None:
-    def lost(self: Address, source: Path) -> None:
+    def lost(self: RemotePath, source: Path) -> None:
         raise InputError(f"{self}: the store is away")
 
-    monkeypatch.setattr(Address, "send", lost)
+    monkeypatch.setattr(RemotePath, "send", lost)
     with working_folder(prepared):
         said = refusal([*PAIRS, f"{RUN}/catalog.parquet"], capsys)
     kept = re.fullmatch(r"s3://data/p.parquet: the store is away; what was to be written is kept in (\S+)", said)
@@ -514,7 +520,7 @@ def test_an_upload_that_fails_keeps_what_was_written(prepared: Path, monkeypatch
 def test_a_store_cannot_lead_out_of_the_folder_that_is_filled(server: str, tmp_path: Path) -> None:
     boto3.client("s3").put_object(Bucket="data", Key="evil/../../out.txt", Body=b"out")
     with pytest.raises(InputError, match="no file can have this name"):
-        place("s3://data/evil").fetch(tmp_path / "a/b/evil")
+        as_path("s3://data/evil").fetch(tmp_path / "a/b/evil")
     assert not list(tmp_path.rglob("out.txt"))
 
 
@@ -529,12 +535,12 @@ def test_what_is_local_needs_no_fsspec(workspace: Path) -> None:
 
 @pytest.mark.parametrize("name", ["s3", "artifacts/images", "s3:/one/slash", "models:/siamese/1", "C:images"])
 def test_a_path_stays_a_path(name: str) -> None:
-    assert place(name) == Path(name)
+    assert as_path(name) == Path(name)
 
 
 def test_a_uri_is_joined_as_a_path_is() -> None:
-    folder = place("s3://bucket/run/")
+    folder = as_path("s3://bucket/run/")
     assert str(folder) == "s3://bucket/run" and folder.name == "run" and folder.bucket == "bucket"
     assert str(folder / "a b/ü?#.png") == "s3://bucket/run/a b/ü?#.png"
     assert str(folder.with_name("other")) == "s3://bucket/other"
-    assert place("file:///etc/x") == Path("/etc/x") and str(places.IMAGES) == "artifacts/images"
+    assert as_path("file:///etc/x") == Path("/etc/x") and str(paths.IMAGES) == "artifacts/images"

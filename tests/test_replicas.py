@@ -18,8 +18,8 @@ from signalled import AT_A_STEP
 from test_train import INPUTS, weights_of
 from waiting import PATIENCE
 
-from siamese import replicas
 from siamese.errors import InputError
+from siamese.training import distribution
 
 SOME_STEPS = [sys.executable, str(Path(__file__).with_name("some_steps.py"))]
 
@@ -209,7 +209,7 @@ def test_a_tf_config_that_cannot_be_used_is_one_line(monkeypatch, cluster: objec
     text = cluster if isinstance(cluster, str) else json.dumps({"cluster": cluster} | ({"task": task} if task else {}))
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(InputError, match=said):
-        replicas.start("auto")
+        distribution.start("auto")
 
 
 @pytest.mark.parametrize(
@@ -219,18 +219,18 @@ def test_a_tf_config_that_cannot_be_used_is_one_line(monkeypatch, cluster: objec
 def test_the_chief_is_worker_0_and_workers_follow_it(task: dict, worker: int) -> None:
     """As Kubeflow Trainer and Vertex write TF_CONFIG."""
     content = {"cluster": {"chief": ["a:1"], "worker": ["b:1", "c:1"]}, "task": task}
-    assert replicas._Cluster(json.dumps(content)).worker == worker
+    assert distribution._WorkerCluster(json.dumps(content)).worker == worker
 
 
 def test_multi_worker_without_tf_config_says_what_to_set(monkeypatch) -> None:
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(InputError, match=r"the environment variable TF_CONFIG is missing: set it on every worker"):
-        replicas.start("multi_worker")
+        distribution.start("multi_worker")
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"cluster": {"chief": ["a:1"]}, "task": {"type": "chief", "index": 0}}'])
 def test_auto_is_one_device_where_tf_config_names_no_other_worker(monkeypatch, text: str) -> None:
     """Vertex sets TF_CONFIG for a single machine too."""
     monkeypatch.setenv("TF_CONFIG", text)
-    started = replicas.start("auto")
+    started = distribution.start("auto")
     assert (started.count, started.worker, started.workers, started.chief) == (1, 0, 1, True)

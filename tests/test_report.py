@@ -11,12 +11,13 @@ from page_reader import Page
 from PIL import Image
 from small_evaluation import HISTORY, PARAMS, Constant, Means, Oracle, world
 
-from siamese import charts, pictures, report
-from siamese.markup import Markup, element
-from siamese.measured import Measured, measure_model
+from siamese.evaluation import example_pairs, report
+from siamese.evaluation.measurement import Evaluation, measure_model
+from siamese.reporting import charts
+from siamese.reporting.pages import Markup, element
 
 
-def measured(scorer=None, **drawn) -> tuple[Measured, object]:
+def measured(scorer=None, **drawn) -> tuple[Evaluation, object]:
     made = world(**drawn)
     return measure_model(made.catalog, made.pairs, scorer or Means(), made, PARAMS), made
 
@@ -122,24 +123,24 @@ class TestPictures:
         test, scores = MEASURED.test, MEASURED.model.scores
         same = scores >= np.float32(MEASURED.model.threshold.threshold)
         true = test.label.to_numpy() == 1
-        chosen = pictures.choose(MEASURED)
+        chosen = example_pairs.choose(MEASURED)
         assert scores[chosen["clearest_same"][0]] == scores[true & same].max()
         assert scores[chosen["clearest_different"][0]] == scores[~true & ~same].min()
         assert scores[chosen["false_accepts"][0]] == scores[~true & same].max()
         assert scores[chosen["false_rejects"][0]] == scores[true & ~same].min()
         for kind, rows in chosen.items():
             shown = [*test.anchor_id.iloc[rows], *test.other_id.iloc[rows]]
-            assert 0 < len(rows) <= pictures.SHOWN and len(set(shown)) == len(shown), kind
+            assert 0 < len(rows) <= example_pairs.SHOWN and len(set(shown)) == len(shown), kind
 
     def test_they_are_the_stored_pixels(self) -> None:
-        row = pictures.choose(MEASURED)["clearest_same"][0]
+        row = example_pairs.choose(MEASURED)["clearest_same"][0]
         first = next(value for name, value in Page(rendered()).attributes if name == "src")
         decoded = np.asarray(Image.open(io.BytesIO(base64.b64decode(first.split(",")[1]))))
         np.testing.assert_array_equal(decoded, WORLD.drawn[MEASURED.test.anchor_id[row]])
 
     def test_each_says_score_truth_and_judgement(self) -> None:
-        row = pictures.choose(MEASURED)["false_accepts"][0]
-        text = Page(pictures.gallery(MEASURED, WORLD)).text
+        row = example_pairs.choose(MEASURED)["false_accepts"][0]
+        text = Page(example_pairs.gallery(MEASURED, WORLD)).text
         pair = MEASURED.test.iloc[row]
         expected = f"score {MEASURED.model.scores[row]:.3f} truth: different judged: same"
         assert f"{expected} {pair.anchor_identity} / {pair.other_identity}" in text
@@ -166,7 +167,7 @@ def test_a_model_that_never_says_same_is_reported() -> None:
 
 def test_a_model_worse_than_pixels_is_called_unfit(monkeypatch) -> None:
     result, made = measured(Constant(0.5))
-    result = Measured(**{**vars(result), "eer_gain": (-0.2, (-0.3, -0.1))})
+    result = Evaluation(**{**vars(result), "eer_gain": (-0.2, (-0.3, -0.1))})
     assert "worse than raw pixels by 20.0 percentage points: it isn't fit for use" in Page(rendered(result, made)).text
 
 

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from siamese import handwriting, sample
+from siamese.data.synthetic import handwriting, sample
+from siamese.data.synthetic.handwriting import NATURAL, Variation
+from siamese.data.synthetic.sample import Job
 from siamese.errors import InputError
-from siamese.handwriting import NATURAL, Variation
 from siamese.params import SampleParams
-from siamese.sample import Job
 
 
 def params(**changes: Any) -> SampleParams:

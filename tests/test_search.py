@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from siamese.search import Coarse, Head, best, scores
-from siamese.verifier import Verifier
+from siamese.identification.search import Coarse, best, scores
+from siamese.models.scoring import Head
+from siamese.models.verifier import Verifier
 
 
 def sigmoid(x: float) -> float:

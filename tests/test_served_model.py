@@ -24,9 +24,9 @@ from PIL import Image
 from storage_servers import free_port, wait_for
 from waiting import PATIENCE
 
-from siamese.register import model_files
-from siamese.score import score
-from siamese.verify import Verdict, verify
+from siamese.models.score import score_list
+from siamese.models.verify import Verification, verify
+from siamese.registry import packaging
 
 NO_PICKLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 MAX_PIXELS = 1_000_000
@@ -68,7 +68,7 @@ def folder(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("served") / "model"
     before = list(sys.path)
     with working_folder(workspace):
-        model_files.save(
+        packaging.save(
             Path("artifacts/model"), Path("artifacts/threshold.json"), MAX_PIXELS, made, Model(run_id="0" * 32)
         )
     assert sys.path == before
@@ -93,7 +93,7 @@ def pairs(workspace: Path) -> list[tuple[Path, Path]]:
     return list(pairwise(files[:5]))
 
 
-def verified(workspace: Path, a: Path, b: Path) -> Verdict:
+def verified(workspace: Path, a: Path, b: Path) -> Verification:
     return verify(a, b, workspace / "artifacts/model", workspace / "artifacts/threshold.json", None, MAX_PIXELS)
 
 
@@ -150,7 +150,7 @@ def test_many_pairs_have_the_scores_of_siamese_score(
     many = [*pairs, *((b, a) for a, b in pairs), (pairs[0][0], pairs[0][0])] * 12
     table(many, str).to_csv(tmp_path / "pairs.csv", index=False)
     files = workspace / "artifacts/model", workspace / "artifacts/threshold.json"
-    expected = score(tmp_path / "pairs.csv", *files, None, MAX_PIXELS)
+    expected = score_list(tmp_path / "pairs.csv", *files, None, MAX_PIXELS)
     found = model.predict(table(many).set_index(np.arange(len(many)) * 10))
     np.testing.assert_allclose(found.score, expected.score, rtol=0, atol=1e-6)
     assert found.index.tolist() == [10 * row for row in range(len(many))]

@@ -29,9 +29,10 @@ from siamese_servers import SiameseServer, metric, siamese_server
 from storage_servers import free_port
 from waiting import PATIENCE, wait_until
 
-from siamese import cli, verify
-from siamese.serving import predictions
-from siamese.verifier import Verifier, read_image
+from siamese import cli
+from siamese.models import verify
+from siamese.models.verifier import Verifier, read_image
+from siamese.monitoring import prediction_log
 
 MAX_PIXELS, MAX_BYTES, QUEUE, CLIENTS = 1_000_000, 1_000_000, 66, 32
 LIMITS = {
@@ -327,7 +328,7 @@ def test_images_of_a_client_that_went_away_are_not_embedded(server: SiameseServe
 @pytest.mark.parametrize("given", ["order-17.a_B", "x" * 64])
 def test_a_request_keeps_its_id(client: httpx.Client, log: Path, given: str) -> None:
     assert asked(client, png(), png(), headers={"X-Request-ID": given}).headers["x-request-id"] == given
-    wait_until(lambda: given in predictions.read(log).id.tolist())
+    wait_until(lambda: given in prediction_log.read(log).id.tolist())
 
 
 @pytest.mark.parametrize("given", ["", "x" * 65, "a b", 'x","same":true', "../x", "é"])
@@ -345,8 +346,8 @@ def test_the_log_has_scores_and_statistics_and_no_picture(client: httpx.Client, 
     anchor = encoded(Image.fromarray(halves))
     other = encoded(Image.new("RGB", (300, 200), (50, 50, 50)), "BMP")
     answer = asked(client, anchor, other, headers={"X-Request-ID": "halves"})
-    wait_until(lambda: "halves" in predictions.read(log).id.tolist())
-    row = predictions.read(log).set_index("id").loc["halves"]
+    wait_until(lambda: "halves" in prediction_log.read(log).id.tolist())
+    row = prediction_log.read(log).set_index("id").loc["halves"]
     assert (row.score, row.same, row.threshold, row.model) == tuple(
         answer.json()[name] for name in ("score", "same", "threshold", "model")
     )
@@ -357,7 +358,7 @@ def test_the_log_has_scores_and_statistics_and_no_picture(client: httpx.Client, 
     assert (row.other_brightness, row.other_contrast, row.other_sharpness) == (50, 0, 0)
     lines = log.read_text().splitlines()
     assert all(len(line) < 600 for line in lines)
-    assert (predictions.read(log).time.diff().dropna() >= np.timedelta64(0)).all()
+    assert (prediction_log.read(log).time.diff().dropna() >= np.timedelta64(0)).all()
 
 
 def test_refused_requests_and_embeddings_are_not_logged(client: httpx.Client, log: Path) -> None:
@@ -365,8 +366,8 @@ def test_refused_requests_and_embeddings_are_not_logged(client: httpx.Client, lo
                    client.post("/embed", files={"images": png()}, headers={"X-Request-ID": "embedded"}),
                    asked(client, png(), png(), headers={"X-Request-ID": "last"})):  # fmt: skip
         assert answer.headers["x-request-id"]
-    wait_until(lambda: "last" in predictions.read(log).id.tolist())
-    assert not {"refused", "embedded"} & set(predictions.read(log).id)
+    wait_until(lambda: "last" in prediction_log.read(log).id.tolist())
+    assert not {"refused", "embedded"} & set(prediction_log.read(log).id)
 
 
 def test_the_access_log_has_a_line_of_json_for_each_request(server: SiameseServer, client: httpx.Client) -> None:
@@ -470,7 +471,7 @@ def test_sigterm_lets_requests_under_way_be_answered(workspace: Path, tmp_path: 
         assert idle.recv(1) == b""
         with pytest.raises(httpx.ConnectError):
             client.get("/health")
-    assert len(predictions.read(log)) == 4
+    assert len(prediction_log.read(log)) == 4
     assert server.said().count("\n") == 1
 
 

@@ -17,11 +17,13 @@ from mlflow_servers import mlflow_server
 from siamese_servers import siamese_server
 from waiting import PATIENCE
 
-from siamese import cli, references, trained_on
+from siamese import cli
 from siamese.errors import InputError
-from siamese.serving import model
-from siamese.tracking.server import TRACKING_URI
-from siamese.verifier import Verifier
+from siamese.models import trained_on
+from siamese.models.verifier import Verifier
+from siamese.registry import locator
+from siamese.serving import loaded_model
+from siamese.tracking.client import TRACKING_URI
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -71,7 +73,7 @@ def test_the_version_that_the_alias_means_is_served_with_its_threshold(
 
 
 def test_a_folder_is_named_by_its_weights_and_threshold(folder: Path) -> None:
-    loaded, again, other = (model.load(str(folder), None, own) for own in (None, None, 0.25))
+    loaded, again, other = (loaded_model.load(str(folder), None, own) for own in (None, None, 0.25))
     assert str(loaded) == str(again) == f"siamese/{loaded.version}" and len(loaded.version) == 12
     assert other.version != loaded.version and other.threshold == 0.25
 
@@ -81,9 +83,9 @@ def test_a_model_that_gives_no_numbers_is_not_served(folder: Path, monkeypatch: 
         def score(self, anchors: np.ndarray, others: np.ndarray) -> np.ndarray:
             return np.full(len(anchors), np.nan, np.float32)
 
-    monkeypatch.setattr(references.Found, "load", lambda found: WithoutNumbers.load(found.place))
+    monkeypatch.setattr(locator.ResolvedModel, "load", lambda found: WithoutNumbers.load(found.place))
     with pytest.raises(InputError, match="gives numbers that aren't finite"):
-        model.load(str(folder), None, None)
+        loaded_model.load(str(folder), None, None)
 
 
 @pytest.mark.parametrize("reference", ["models:/served@nobody", "models:/nothing@champion", "models:/served/99"])

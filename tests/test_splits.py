@@ -22,10 +22,10 @@ from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 from image_writers import GREY, png
 
-from siamese import catalog
+from siamese.data import catalog, image_folder
+from siamese.data.splits import SPLITS, is_stable, place, quotas, split_units
 from siamese.errors import InputError
 from siamese.params import CatalogParams
-from siamese.splits import SPLITS, is_stable, place, quotas, split_units
 
 SHARES = {"train": 0.7, "test": 0.2, "validation": 0.1}
 
@@ -189,18 +189,18 @@ def in_each_role(numbers: Sequence[int]) -> list[File]:
     """A file of each number in each role, contents from 0, 1000 and 2000 on."""
     return [
         File(f"{role}/{n}.png", first + n)
-        for role, first in zip(catalog.ROLES, (0, 1000, 2000), strict=True)
+        for role, first in zip(image_folder.ROLES, (0, 1000, 2000), strict=True)
         for n in numbers
     ]
 
 
-def split_rows(files: Sequence[File], layout: catalog.Layout, params: CatalogParams) -> pd.DataFrame:
+def split_rows(files: Sequence[File], layout: image_folder.Layout, params: CatalogParams) -> pd.DataFrame:
     """The catalog of these files, as the step makes it of those that it has read; rows in their order."""
     rows = []
     for path, content in files:
-        identity, role = catalog._owner(path, layout)
+        identity, role = image_folder._owner(path, layout)
         rows.append((f"{content:064}", path, identity, role, 1, 1, "PNG", 70))
-    found = catalog.found_among(pd.DataFrame(rows, columns=catalog.UNSPLIT), {}, layout)
+    found = catalog.scan_files(pd.DataFrame(rows, columns=catalog.UNSPLIT), {}, layout)
     try:
         return catalog.with_splits(found, params)
     except InputError as error:
@@ -254,7 +254,7 @@ def test_no_image_and_no_copy_of_role_folders_lies_in_two_splits(
 ) -> None:
     files = [
         file
-        for number, (role, count) in enumerate(zip(catalog.ROLES, counts, strict=True))
+        for number, (role, count) in enumerate(zip(image_folder.ROLES, counts, strict=True))
         for file in random_files([role], random, count, count, first=1000 * number)
     ]
     # Contents of two roles: one more of anchor and positive, one that is of the target and of others.
@@ -273,9 +273,9 @@ def test_no_image_and_no_copy_of_role_folders_lies_in_two_splits(
 @settings(max_examples=40)
 @given(COUNTS, DETAILS, PARAMS, st.sampled_from(["identities", "roles"]))
 def test_the_order_of_files_changes_nothing(
-    count: int, random: Random, params: CatalogParams, layout: catalog.Layout
+    count: int, random: Random, params: CatalogParams, layout: image_folder.Layout
 ) -> None:
-    owners = catalog.ROLES if layout == "roles" else PEOPLE[:count]
+    owners = image_folder.ROLES if layout == "roles" else PEOPLE[:count]
     files = random_files(owners, random, *((count, count) if layout == "roles" else (2, 4)))
     table = split_rows(files, layout, params)
     random.shuffle(files)

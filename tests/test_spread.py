@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from siamese.spread import spread
+from siamese.evaluation.example_pairs import spread
 
 
 def pairs(*ends: str) -> pd.DataFrame:

@@ -8,10 +8,12 @@ import fsspec
 import pytest
 from test_catalog import MAX, PARAMS, fill, identities, reasons, roles, run, taken
 
-from siamese import catalog, enroll, inspect
-from siamese.drift import new_images
+from siamese.data import catalog
+from siamese.data.inspection import report as report_module
 from siamese.errors import InputError
-from siamese.remote import place
+from siamese.identification import enroll
+from siamese.monitoring import sampling
+from siamese.storage.object_store import as_path
 
 FOLDERS = [
     *["@eaDir", "#recycle", "#snapshot", "@sharesnap", "@tmp", "@Recycle", "@Recently-Snapshot", "@Transcode"],
@@ -61,7 +63,7 @@ def test_an_object_store_is_read_alike() -> None:
     files = fsspec.filesystem("memory")
     for path in ("a/1.png", "a/@eaDir/1.png/THUMB.png", "#recycle/b/2.png"):
         files.pipe(f"/network-drive/{path}", b"")
-    found = catalog.collect(place("memory://network-drive"), MAX)
+    found = catalog.collect(as_path("memory://network-drive"), MAX)
     assert reasons(found) == {
         "#recycle/b/2.png": "system file: #recycle",
         "a/1.png": "empty file",
@@ -90,18 +92,18 @@ def test_inspect_counts_them_apart_from_the_rejected(tmp_path: Path) -> None:
     """Two thumbnails of each of 24 images would be two thirds of all files."""
     thumbnails = {f"who-000/@eaDir/{number}.png": 900 + number for number in range(48)}
     files = identities(12) | thumbnails | {"$RECYCLE.BIN/1.png": 990, ".DS_Store": b"", "who-001/notes.txt": b""}
-    report = inspect.report(inspect.survey(fill(tmp_path, files), PARAMS, MAX), None)
+    report = report_module.report(report_module.survey(fill(tmp_path, files), PARAMS, MAX), None)
     assert (report.images, report.identities) == (24, 12)
     assert (report.rejected, report.reasons) == (1, {"other suffix": 1})
     assert [file["path"] for file in report.rejected_files] == ["who-001/notes.txt"]
     assert report.left_out == {"system file": 49, "hidden": 1}
-    assert "left out    system file 49, hidden 1" in inspect.to_text(report).splitlines()
+    assert "left out    system file 49, hidden 1" in report_module.to_text(report).splitlines()
     assert not [line for line in report.warnings if "rejected" in line or "without a usable image" in line]
 
 
 def test_drift_counts_them_apart_too(tmp_path: Path) -> None:
     files = {"a/1.png": 1, "a/2.txt": b"", "a/@eaDir/1.png/T.png": 2, "#recycle/1.png": 3, ".DS_Store": b""}
-    found = new_images.find(fill(tmp_path, files), flat=False)
+    found = sampling.find(fill(tmp_path, files), flat=False)
     assert (found.paths, found.identities, found.misnamed) == (["a/1.png"], 1, {"other suffix": 1})
     assert found.left_out == {"system file": 2, "hidden": 1}
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from siamese.calibrate import write_threshold
 from siamese.errors import InputError
-from siamese.metrics import choose_threshold
-from siamese.threshold import threshold_of
+from siamese.evaluation.choose_threshold import write_threshold
+from siamese.evaluation.threshold import choose_threshold
+from siamese.models.artifacts import threshold_of
 
 
 @pytest.mark.parametrize("scores", [[0.9, 0.2], [1.0, 1.0], [0.0, 0.0]])

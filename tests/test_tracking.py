@@ -32,12 +32,13 @@ from storage_servers import S3_KEYS, free_port, s3_server
 from test_train import weights_of
 from waiting import PATIENCE, wait_until
 
-from siamese import cli, params, places
-from siamese.checkpoints import Checkpoints, Origin, State
+from siamese import cli, config, paths
 from siamese.errors import InputError
-from siamese.signals import Interrupted
-from siamese.tracking import facts, forward, journal, machine, record, server, sync
+from siamese.process import Interrupted
+from siamese.tracking import forwarder, journal, provenance, recorder, sync, system_metrics
+from siamese.tracking.client import TRACKING_URI, connect, tracking_uri, without_credentials
 from siamese.tracking.journal import Journal, journals, new_id
+from siamese.training.checkpoints import Checkpoints, Origin, TrainingState
 
 KEY = Origin({"catalog": "aa"}, {"train": {"precision": "float32"}})
 INPUTS = [f"artifacts/{name}" for name in ("catalog.parquet", "rejected.csv", "pairs.parquet", "images", "transform")]
@@ -48,7 +49,7 @@ CHECKPOINT = "training/checkpoint"
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings of this process wait for the server as long as a busy machine takes, and say nothing about it."""
     for name in ("LONGEST_WAIT", "WAIT_WHEN_STOPPED", "_SILENCE"):
-        monkeypatch.setattr(record, name, PATIENCE)
+        monkeypatch.setattr(recorder, name, PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +64,8 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
 @pytest.fixture
 def client(mlflow: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     """A client of the server, which commands use, too."""
-    monkeypatch.setenv(server.TRACKING_URI, mlflow.address)
-    return server.connect()
+    monkeypatch.setenv(TRACKING_URI, mlflow.address)
+    return connect()
 
 
 @pytest.fixture
@@ -92,21 +93,21 @@ def trained(
     key: Origin = KEY,
     after: Sequence[int] = (),
     meanwhile: Callable = id,
-    elsewhere: facts.Elsewhere | None = None,
-) -> record.Run:
+    elsewhere: provenance.RemoteOrigin | None = None,
+) -> recorder.Run:
     """What `siamese train` does around a training of these epochs, which goes on after others; gives its run.json.
 
     Args:
         meanwhile: called with each epoch's number when the epoch is told.
     """
-    values = params.load(settings=list(settings))
-    with record.recorded(values, places.CATALOG, places.HISTORY, places.RUN, elsewhere) as listener:
+    values = config.load_params(settings=list(settings))
+    with recorder.record_training(values, paths.CATALOG, paths.HISTORY, paths.RUN, elsewhere) as listener:
         listener.begun(key, [row(epoch) for epoch in after])
         for epoch in epochs:
             listener.epoch(row(epoch))
             meanwhile(epoch)
-        places.HISTORY.write_text("epoch,loss\n" + "".join(f"{n},{1 / n}\n" for n in [*after, *epochs]))
-    return record.Run(**json.loads(places.RUN.read_text()))
+        paths.HISTORY.write_text("epoch,loss\n" + "".join(f"{n},{1 / n}\n" for n in [*after, *epochs]))
+    return recorder.Run(**json.loads(paths.RUN.read_text()))
 
 
 def recorded(client: MlflowClient, run_id: str, metric: str = "loss") -> list[tuple[int, float]]:
@@ -116,7 +117,7 @@ def recorded(client: MlflowClient, run_id: str, metric: str = "loss") -> list[tu
 
 def runs_of(client: MlflowClient, training: str) -> list[Any]:
     experiments = [one.experiment_id for one in client.search_experiments()]
-    return list(client.search_runs(experiments, f"tags.`siamese.training` = '{training}'"))
+    return list(client.search_runs(experiments, f"tags.`siamese.training.trainer` = '{training}'"))
 
 
 def files_of(client: MlflowClient, run_id: str, folder: str = "") -> list[str]:
@@ -174,7 +175,7 @@ def training(
 
 
 def run_json(folder: Path) -> dict[str, str]:
-    return json.loads((folder / places.RUN).read_text())
+    return json.loads((folder / paths.RUN).read_text())
 
 
 def test_a_training_is_a_run_named_in_run_json(
@@ -214,7 +215,7 @@ def test_the_run_has_every_parameter_up_to_training_by_its_dotted_key(
 def test_the_run_has_every_column_of_the_history_by_epoch(
     training: tuple[Path, list[str]], client: MlflowClient
 ) -> None:
-    history = pd.read_csv(training[0] / places.HISTORY)
+    history = pd.read_csv(training[0] / paths.HISTORY)
     run_id = run_json(training[0])["run_id"]
     assert "images_per_second" in history and len(history.columns) == 9
     for column in history.columns.drop("epoch"):
@@ -243,7 +244,7 @@ def test_the_run_tells_code_and_data(training: tuple[Path, list[str]], client: M
     assert tags["siamese.git.dirty"] == "false"
     assert tags["siamese.git.remote"] == "https://git.example/us/project.git"
     assert tags["siamese.data.path"] == "data/sample" and tags["siamese.data.hash"] == data.dataset.digest
-    assert "secret" not in json.dumps(run.to_dictionary()) + (folder / places.RUN).read_text()
+    assert "secret" not in json.dumps(run.to_dictionary()) + (folder / paths.RUN).read_text()
 
 
 def test_the_runs_files_are_those_that_the_training_read_and_wrote(
@@ -261,9 +262,9 @@ def test_the_runs_files_are_those_that_the_training_read_and_wrote(
         "training/params.yaml",
     }
     got = Path(client.download_artifacts(run_id, "training", str(tmp_path)))
-    assert (got / "history.csv").read_bytes() == (folder / places.HISTORY).read_bytes()
-    effective = params.load(folder / "params.yaml", ["tracking.checkpoints=run", "train.checkpoint_every=1"])
-    assert params.load(got / "params.yaml") == effective
+    assert (got / "history.csv").read_bytes() == (folder / paths.HISTORY).read_bytes()
+    effective = config.load_params(folder / "params.yaml", ["tracking.checkpoints=run", "train.checkpoint_every=1"])
+    assert config.load_params(got / "params.yaml") == effective
     environment = json.loads((got / "environment.json").read_text())
     assert environment["packages"]["tensorflow"] == environment["tensorflow"]["version"]
     assert environment["tensorflow"]["precision"] == "float32"
@@ -276,7 +277,7 @@ def test_the_runs_checkpoint_holds_the_models_weights(
     folder, _ = training
     got = Path(client.download_artifacts(run_json(folder)["run_id"], CHECKPOINT, str(tmp_path)))
     with np.load(got / ("best.npz" if (got / "best.npz").exists() else "last.npz")) as arrays:
-        for number, weight in enumerate(weights_of(folder / places.MODEL)):
+        for number, weight in enumerate(weights_of(folder / paths.MODEL)):
             np.testing.assert_array_equal(arrays[f"arr_{number}"], weight)
     assert not list((folder / ".siamese").rglob("*.npz"))  # sent, hence no longer kept here
 
@@ -284,7 +285,7 @@ def test_the_runs_checkpoint_holds_the_models_weights(
 def test_the_run_of_a_repro_has_dvcs_hash_of_the_data(repository: Repository) -> None:
     """Against data/dvc.lock, where DVC itself notes the sample's hash. dvc.lock, new by then, doesn't make it dirty."""
     with working_folder(repository.folder):
-        client = server.connect()
+        client = connect()
         run = client.get_run(run_json(repository.folder)["run_id"])
     (made,) = yaml.safe_load((repository.folder / "data/dvc.lock").read_text())["stages"]["sample"]["outs"]
     assert run.inputs.dataset_inputs[0].dataset.digest == run.data.tags["siamese.data.hash"] == made["md5"]
@@ -333,13 +334,13 @@ def test_a_server_that_is_away_from_the_start_changes_nothing_but_a_line(
 ) -> None:
     """The record goes whole to the server that there is later, here at another address."""
     away = f"http://127.0.0.1:{free_port()}"
-    monkeypatch.setenv(server.TRACKING_URI, away)
+    monkeypatch.setenv(TRACKING_URI, away)
     named = trained([1, 2])
     assert (named.run_id, named.tracking_uri) == (None, away)
     assert [away in line for line in of_tracking(capsys)] == [True, True]
 
-    monkeypatch.setenv(server.TRACKING_URI, mlflow.address)
-    client = server.connect()
+    monkeypatch.setenv(TRACKING_URI, mlflow.address)
+    client = connect()
     assert cli.run(["sync", "--json"]) == 0
     (sent,) = json.loads(capsys.readouterr().out)["runs"]
     (run,) = runs_of(client, named.training)
@@ -351,7 +352,7 @@ def test_a_server_that_is_away_from_the_start_changes_nothing_but_a_line(
 def test_a_server_that_does_not_answer_holds_nothing_up(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     """It takes every connection and says nothing. All epochs pass while it does; it closes before training ends."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        monkeypatch.setenv(server.TRACKING_URI, f"http://127.0.0.1:{listening.getsockname()[1]}")
+        monkeypatch.setenv(TRACKING_URI, f"http://127.0.0.1:{listening.getsockname()[1]}")
         taken: list[socket.socket] = []
 
         def then(epoch: int) -> None:
@@ -373,25 +374,25 @@ def test_a_slow_server_is_waited_for_as_long_as_it_takes_something(
 ) -> None:
     """By the clock of the recorder, each of some ten calls takes 40 s. All of them come after the end of training."""
     now, ended = [0.0], threading.Event()
-    log, close = forward._log, record.Forwarder.close
+    log, close = forwarder._log, forwarder.Forwarder.close
 
     def slowly(*given: Any) -> None:
         assert ended.wait(PATIENCE)
         log(*given)
         now[0] += 40
 
-    monkeypatch.setattr(record, "LONGEST_WAIT", 60.0)
-    monkeypatch.setattr(record, "_SILENCE", 5.0)
-    monkeypatch.setattr(record, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(forward, "_log", slowly)
-    monkeypatch.setattr(record.Forwarder, "close", lambda *given: (ended.set(), close(*given)))
+    monkeypatch.setattr(recorder, "LONGEST_WAIT", 60.0)
+    monkeypatch.setattr(forwarder, "_SILENCE", 5.0)
+    monkeypatch.setattr(recorder, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(forwarder, "_log", slowly)
+    monkeypatch.setattr(forwarder.Forwarder, "close", lambda *given: (ended.set(), close(*given)))
     named = trained([1, 2])
     assert now[0] > 5 * 60
     assert client.get_run(named.run_id).info.status == "FINISHED"
     assert recorded(client, named.run_id) == [(1, 1.0), (2, 0.5)]
     began, rest = of_tracking(capsys)
     assert client.get_run(named.run_id).info.run_name in began
-    assert rest == f"tracking: sending the rest to {os.environ[server.TRACKING_URI]}"
+    assert rest == f"tracking: sending the rest to {os.environ[TRACKING_URI]}"
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
@@ -400,7 +401,7 @@ def test_an_address_that_answers_but_not_as_mlflow_is_named(
 ) -> None:
     """The training goes on, and all of its records stay in the journal."""
     with Portal(answer=answer) as portal:
-        monkeypatch.setenv(server.TRACKING_URI, portal.address)
+        monkeypatch.setenv(TRACKING_URI, portal.address)
         named = trained([1, 2])
         _, warning = of_tracking(capsys)
         said = f"MLFLOW_TRACKING_URI {portal.address}: answers, but not as an MLflow server ("
@@ -419,8 +420,8 @@ def test_what_another_service_answered_for_is_sent_later(
     """From the first epoch on, something else answers in the server's place, which MLflow's client takes for success.
     Afterwards every epoch is there once."""
     with Portal(mlflow.port) as portal:
-        monkeypatch.setenv(server.TRACKING_URI, portal.address)
-        client = server.connect()
+        monkeypatch.setenv(TRACKING_URI, portal.address)
+        client = connect()
 
         def replace_the_server(epoch: int) -> None:
             if epoch == 1:
@@ -449,13 +450,13 @@ def test_waiting_for_a_slow_server_at_the_end_can_be_cut_short(
         os.kill(os.getpid(), signal.SIGINT)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        monkeypatch.setenv(server.TRACKING_URI, f"http://127.0.0.1:{listening.getsockname()[1]}")
+        monkeypatch.setenv(TRACKING_URI, f"http://127.0.0.1:{listening.getsockname()[1]}")
         pressing = threading.Thread(target=press_when_waiting)
         pressing.start()
         named = trained([1])
         pressing.join()
         listening.close()
-    assert named.run_id is None and places.RUN.exists()
+    assert named.run_id is None and paths.RUN.exists()
     assert "siamese sync" in of_tracking(capsys)[-1]
 
 
@@ -485,7 +486,7 @@ def test_a_training_that_goes_on_continues_its_run(client: MlflowClient, folder:
         trained([1, 2], meanwhile=interrupt)
     (kept,) = journals()
     (run,) = runs_of(client, kept.training)
-    assert run.info.status == "KILLED" and not places.RUN.exists()
+    assert run.info.status == "KILLED" and not paths.RUN.exists()
 
     statuses = []
     named = trained(
@@ -530,11 +531,11 @@ def test_a_training_that_another_process_does_at_this_moment_is_not_continued(
 
 def trained_until_killed(*epochs: int) -> str:
     """The journal as a process leaves it that is killed after these epochs; gives the training."""
-    values = params.load()
+    values = config.load_params()
     kept = Journal.of(new_id())
-    record.add_beginning(kept, values, facts.tags(values.data.path, places.CATALOG), KEY.key)
-    record.add_files(kept, values, places.CATALOG)
-    record.add_epochs(kept, [row(epoch) for epoch in epochs])
+    recorder.add_beginning(kept, values, provenance.tags(values.data.path, paths.CATALOG), KEY.key)
+    recorder.add_files(kept, values, paths.CATALOG)
+    recorder.add_epochs(kept, [row(epoch) for epoch in epochs])
     with (kept.folder / "journal.jsonl").open("a") as journal:
         journal.write('{"kind": "metrics", "time": 17')
     return kept.training
@@ -607,7 +608,7 @@ def killed(mlflow: MlflowServer, workspace: Path, tmp_path_factory: pytest.TempP
         (made / name).parent.mkdir(parents=True, exist_ok=True)
         (made / name).symlink_to(workspace / name)
     with subprocess.Popen(
-        [sys.executable, "-c", IN_A_POD], cwd=made, env=os.environ | {server.TRACKING_URI: mlflow.address}
+        [sys.executable, "-c", IN_A_POD], cwd=made, env=os.environ | {TRACKING_URI: mlflow.address}
     ) as pod:
         try:
 
@@ -632,7 +633,7 @@ def test_the_run_of_a_killed_pod_is_killed_when_the_next_attempt_begins(
     experiment = client.get_run(first).info.experiment_id
     of_another_step = client.create_run(experiment, tags={"siamese.step": "s3://another/train/model"}).info.run_id
     for step in ("s3://a/train/model", "s3://third/train/model"):
-        second = trained([1], elsewhere=facts.Elsewhere({"path": "data"}, facts.TRAINED_WITH, step))
+        second = trained([1], elsewhere=provenance.RemoteOrigin({"path": "data"}, provenance.TRAINED_WITH, step))
         assert second.run_id != first
         statuses = [client.get_run(run).info.status for run in (first, of_another_step, second.run_id)]
         assert statuses == ["KILLED", "RUNNING", "FINISHED"]
@@ -654,7 +655,7 @@ def test_a_failed_training_has_failed_on_the_server(client: MlflowClient, folder
         trained([1], meanwhile=diverge)
     (kept,) = journals()
     (run,) = runs_of(client, kept.training)
-    assert run.info.status == "FAILED" and not places.RUN.exists()
+    assert run.info.status == "FAILED" and not paths.RUN.exists()
 
 
 def test_other_code_of_a_continued_training_is_told_beside(client: MlflowClient, folder: Path) -> None:
@@ -741,7 +742,7 @@ machine.watch(machine.collectors(), lambda number, values: print(json.dumps([num
 def test_the_machine_is_watched_at_the_beginning_and_at_the_end() -> None:
     """Training ends while the first sample is taken."""
     ended, numbers = threading.Event(), []
-    machine.watch([], lambda number, _: (numbers.append(number), ended.set()), 7, ended)
+    system_metrics.watch([], lambda number, _: (numbers.append(number), ended.set()), 7, ended)
     assert numbers == [7, 8]
 
 
@@ -856,7 +857,7 @@ def test_a_run_that_this_server_does_not_have_is_one_line(
     assert recorded(client, run.info.run_id) == [(1, 1.0)]
     _, said = of_tracking(capsys)
     assert said == (
-        f"tracking: MLFLOW_RUN_ID {parent}: not a run of {os.environ[server.TRACKING_URI]}, or not one to write to; "
+        f"tracking: MLFLOW_RUN_ID {parent}: not a run of {os.environ[TRACKING_URI]}, or not one to write to; "
         "the training's run is not nested"
     )
 
@@ -919,8 +920,8 @@ def test_experiments_in_copies_are_recorded_in_the_project(tmp_path: Path) -> No
     copy = tmp_path / ".dvc/tmp/exps/tmpabc"
     copy.mkdir(parents=True)
     with working_folder(copy):
-        assert server.tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
-        assert server.shown(server.tracking_uri()) == "sqlite:///mlflow.db"
+        assert tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
+        assert without_credentials(tracking_uri()) == "sqlite:///mlflow.db"
         assert Journal.of("one").folder == tmp_path / ".siamese/tracking/one"
 
 
@@ -961,18 +962,18 @@ def test_checkpoints_go_straight_to_an_object_store(
     assert_resumable(got, weights)
 
 
-def checkpointed(destination: str, weights: list[np.ndarray]) -> record.Run:
+def checkpointed(destination: str, weights: list[np.ndarray]) -> recorder.Run:
     """A training of one epoch that ends with a checkpoint."""
-    values = params.load(settings=[f"tracking.checkpoints={destination}"])
-    checkpoints = Checkpoints(places.CHECKPOINTS, KEY)
-    with record.recorded(values, places.CATALOG, places.HISTORY, places.RUN) as listener:
+    values = config.load_params(settings=[f"tracking.checkpoints={destination}"])
+    checkpoints = Checkpoints(paths.CHECKPOINTS, KEY)
+    with recorder.record_training(values, paths.CATALOG, paths.HISTORY, paths.RUN) as listener:
         listener.begun(KEY, [])
         listener.epoch(row(1))
-        checkpoints.save(State(1, history=[row(1)]), weights, None)
+        checkpoints.save(TrainingState(1, history=[row(1)]), weights, None)
         listener.ended(checkpoints.folder)
         checkpoints.prune()
-        places.HISTORY.write_text("epoch,loss\n1,1.0\n")
-    return record.Run(**json.loads(places.RUN.read_text()))
+        paths.HISTORY.write_text("epoch,loss\n1,1.0\n")
+    return recorder.Run(**json.loads(paths.RUN.read_text()))
 
 
 def assert_resumable(place: Path, weights: list[np.ndarray]) -> None:
@@ -1007,11 +1008,11 @@ def test_checkpoints_are_artifacts_of_the_run_or_not_kept(
     folder: Path, destination: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In mlflow.db and mlruns of the folder itself, as it is where no server is named."""
-    monkeypatch.delenv(server.TRACKING_URI, raising=False)
+    monkeypatch.delenv(TRACKING_URI, raising=False)
     weights = [np.arange(6, dtype=np.float32)]
     named = checkpointed(destination, weights)
     assert named.tracking_uri == "sqlite:///mlflow.db"
-    got = server.connect().list_artifacts(named.run_id, CHECKPOINT)
+    got = connect().list_artifacts(named.run_id, CHECKPOINT)
     assert [Path(one.path).name for one in got] == (["last.npz", "state.json"] if destination == "run" else [])
     if destination == "run":
         assert_resumable(Path("mlruns/siamese") / named.run_id / "artifacts" / CHECKPOINT, weights)
@@ -1021,7 +1022,7 @@ def test_checkpoints_are_artifacts_of_the_run_or_not_kept(
 
 
 def ensured(*settings: str) -> str:
-    return sync.ensure_run(places.RUN, places.HISTORY, places.CATALOG, params.load(settings=list(settings)))
+    return sync.ensure_run(paths.RUN, paths.HISTORY, paths.CATALOG, config.load_params(settings=list(settings)))
 
 
 def test_a_trainings_run_is_found_again(client: MlflowClient, folder: Path) -> None:
@@ -1032,12 +1033,12 @@ def test_a_trainings_run_is_found_again(client: MlflowClient, folder: Path) -> N
 def test_a_training_whose_server_was_away_is_sent_first(
     mlflow: MlflowServer, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(server.TRACKING_URI, f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv(TRACKING_URI, f"http://127.0.0.1:{free_port()}")
     named = trained([1])
-    monkeypatch.setenv(server.TRACKING_URI, mlflow.address)
+    monkeypatch.setenv(TRACKING_URI, mlflow.address)
     run_id = ensured()
-    (run,) = runs_of(server.connect(), named.training)
-    assert run.info.run_id == run_id and recorded(server.connect(), run_id) == [(1, 1.0)]
+    (run,) = runs_of(connect(), named.training)
+    assert run.info.run_id == run_id and recorded(connect(), run_id) == [(1, 1.0)]
 
 
 def test_a_training_of_another_machine_is_found_by_its_tag(client: MlflowClient, folder: Path) -> None:
@@ -1057,7 +1058,7 @@ def test_a_training_that_was_not_tracked_gets_a_run(client: MlflowClient, folder
     assert recorded(client, run_id) == [(1, 1.0), (2, 0.5)]
     assert run.data.tags["siamese.recorded"] == "after training"
     assert "data/catalog.parquet" in files_of(client, run_id)
-    assert json.loads(places.RUN.read_text())["run_id"] is None  # an output of DVC's, left as it is
+    assert json.loads(paths.RUN.read_text())["run_id"] is None  # an output of DVC's, left as it is
 
 
 def test_a_training_that_was_not_tracked_is_recorded_with_the_parameters_of_dvc_lock(
@@ -1067,9 +1068,9 @@ def test_a_training_that_was_not_tracked_is_recorded_with_the_parameters_of_dvc_
     named = trained([1], "tracking.enabled=false")
     catalog, history = (
         {"path": str(file), "md5": hashlib.md5(file.read_bytes()).hexdigest()}
-        for file in (places.CATALOG, places.HISTORY)
+        for file in (paths.CATALOG, paths.HISTORY)
     )
-    values = params.load().model_dump()
+    values = config.load_params().model_dump()
     sections = {name: {**values[name], "seed": 7} for name in ("catalog", "train")}
     stages = {
         "train": {"deps": [catalog], "params": {"params.yaml": {"train": sections["train"]}}, "outs": [history]},
@@ -1091,7 +1092,7 @@ def test_a_run_that_was_deleted_is_made_again(client: MlflowClient, folder: Path
 def test_no_run_json_is_one_line(client: MlflowClient, folder: Path) -> None:
     with pytest.raises(InputError, match=r"run\.json is missing: run `siamese train`"):
         ensured()
-    places.RUN.write_text("{}")
+    paths.RUN.write_text("{}")
     with pytest.raises(InputError, match=r"run\.json names no training"):
         ensured()
 
@@ -1117,7 +1118,7 @@ def test_the_data_is_what_dvc_knows_to_be_this_catalogs(tmp_path: Path) -> None:
     with working_folder(tmp_path):
 
         def digest(path: str = "data/faces") -> str:
-            return facts.data_digest(path, catalog).value
+            return provenance.data_digest(path, catalog).value
 
         own = digest()
         assert own.startswith("catalog:") and len(own) == 36
@@ -1127,7 +1128,10 @@ def test_the_data_is_what_dvc_knows_to_be_this_catalogs(tmp_path: Path) -> None:
         (tmp_path / "data/faces/a/2.png").write_bytes(b"1")
         assert digest() == own
         stage = {
-            "deps": [{"path": "data/faces", "md5": f"{'b' * 32}.dir"}, {"path": "src/siamese/catalog.py", "md5": "c"}],
+            "deps": [
+                {"path": "data/faces", "md5": f"{'b' * 32}.dir"},
+                {"path": "src/siamese/data/catalog.py", "md5": "c"},
+            ],
             "outs": [{"path": "artifacts/catalog.parquet", "md5": "b1946ac92492d2347c6235b4d2611184"}],  # of hello\n
         }
         (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": {"catalog": stage}}))
@@ -1158,16 +1162,16 @@ def test_dirty_is_all_but_what_the_pipeline_itself_writes(tmp_path: Path, change
     repository.commit()
     change(tmp_path)
     with working_folder(tmp_path):
-        assert facts.git_tags()["siamese.git.dirty"] == dirty
+        assert provenance.git_tags()["siamese.git.dirty"] == dirty
 
 
 @pytest.mark.parametrize(("built_from", "dirty"), [("c" * 40, "false"), ("c" * 40 + "-dirty", "true")])
 def test_in_a_container_the_code_is_what_its_image_was_built_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built_from: str, dirty: str
 ) -> None:
-    monkeypatch.setenv(facts.IMAGE_COMMIT, built_from)
+    monkeypatch.setenv(provenance.IMAGE_COMMIT, built_from)
     with working_folder(tmp_path):
-        told = facts.git_tags()
+        told = provenance.git_tags()
     assert (told["siamese.git.commit"], told["siamese.git.dirty"]) == ("c" * 40, dirty)
 
 
@@ -1181,10 +1185,10 @@ def test_in_a_container_the_code_is_what_its_image_was_built_from(
     ],
 )
 def test_what_is_shown_of_an_address_holds_no_credentials(uri: str, expected: str) -> None:
-    assert server.shown(uri) == expected
+    assert without_credentials(uri) == expected
 
 
 def test_the_report_shows_the_sections_that_figures_depend_on(workspace: Path) -> None:
-    text = (workspace / places.REPORT).read_text()
+    text = (workspace / paths.REPORT).read_text()
     assert "train.epochs" in text
     assert not re.search(r"(tracking|registry|promote|serve|drift)\.\w+", text)

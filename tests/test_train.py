@@ -12,38 +12,39 @@ import pytest
 from conftest import working_folder
 from signalled import AT_A_STEP
 
-from siamese import backend, cli, params, replicas, train
-from siamese.checkpoints import Checkpoints, Origin, State
+from siamese import cli, config, params, tf_runtime
 from siamese.errors import InputError
-from siamese.signals import Interrupted
-from siamese.stored import StoredImages
-from siamese.trained_on import FILE
-from siamese.training import Training
-from siamese.training_data import Data, read_data
-from siamese.verifier import Verifier, read_image
+from siamese.models.trained_on import FILE
+from siamese.models.verifier import Verifier, read_image
+from siamese.preprocessing.pixel_store import StoredImages
+from siamese.process import Interrupted
+from siamese.training import checkpoints, distribution, train
+from siamese.training.checkpoints import Checkpoints, Origin, TrainingState
+from siamese.training.dataset import TrainingData, read_data
+from siamese.training.trainer import Trainer
 
 RUN = Origin({}, {})
 INPUTS = [Path("artifacts") / name for name in ("catalog.parquet", "pairs.parquet", "images", "transform")]
 
 
 @pytest.fixture(scope="module")
-def data(workspace: Path) -> Data:
+def data(workspace: Path) -> TrainingData:
     with working_folder(workspace):
         return read_data(INPUTS[0], INPUTS[1], StoredImages(INPUTS[2]), train_params())
 
 
 def train_params(*settings: str) -> params.TrainParams:
     small = ["train.batch=8", "train.precision=float32", "train.epochs=2", "train.checkpoint_minutes=0"]
-    return params.load(params.packaged_file(), [*small, *settings]).train
+    return config.load_params(config.packaged_file(), [*small, *settings]).train
 
 
-def training(workspace: Path, data: Data, values: params.TrainParams, precision: str = "float32") -> Training:
+def training(workspace: Path, data: TrainingData, values: params.TrainParams, precision: str = "float32") -> Trainer:
     steps = data.plan(values, 0).steps
-    return Training("specification", precision, workspace / INPUTS[3], values, steps, replicas.start("one"))
+    return Trainer("specification", precision, workspace / INPUTS[3], values, steps, distribution.start("one"))
 
 
 def weights_of(model_folder: Path) -> list[np.ndarray]:
-    backend.tensorflow()
+    tf_runtime.import_tensorflow()
     import keras
 
     return keras.saving.load_model(model_folder / "siamese.keras").get_weights()
@@ -61,7 +62,9 @@ def test_the_run_leaves_model_and_history_and_no_checkpoints(workspace: Path) ->
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
-def test_repeating_one_step_lowers_its_loss_in_every_precision(workspace: Path, data: Data, precision: str) -> None:
+def test_repeating_one_step_lowers_its_loss_in_every_precision(
+    workspace: Path, data: TrainingData, precision: str
+) -> None:
     values = train_params("train.optimizer.learning_rate=0.001")
     run = training(workspace, data, values, precision)
     step = data.plan(values, 0).step(0)
@@ -82,14 +85,14 @@ def test_listed_pairs_train_too(workspace: Path, tmp_path) -> None:
     assert np.isfinite(pd.read_csv(tmp_path / "history.csv").loss).all()
 
 
-def test_divergence_stops_with_advice(workspace: Path, data: Data, tmp_path) -> None:
+def test_divergence_stops_with_advice(workspace: Path, data: TrainingData, tmp_path) -> None:
     run = training(workspace, data, train_params("train.optimizer.learning_rate=1e38"))
     with pytest.raises(InputError, match=r"lower train\.optimizer\.learning_rate"):
         train.train(run, data, Checkpoints(tmp_path, RUN), tmp_path / "history.csv")
 
 
 def test_the_best_epoch_is_the_one_of_the_lowest_eer_then_the_highest_auc(
-    workspace: Path, data: Data, monkeypatch
+    workspace: Path, data: TrainingData, monkeypatch
 ) -> None:
     """EER 0.4, 0.2, 0.2 with a better AUC, the same with less cross-entropy, 0.3: the fourth epoch is the best."""
     measured = iter([(0.4, 0.6, 0.5), (0.2, 0.8, 0.3), (0.2, 0.9, 0.4), (0.2, 0.9, 0.35), (0.3, 0.95, 0.1)])
@@ -112,12 +115,12 @@ def test_the_best_epoch_is_the_one_of_the_lowest_eer_then_the_highest_auc(
 @pytest.mark.parametrize(("patience", "epoch", "stops"), [(0, 49, False), (0, 50, True), (3, 12, False), (3, 13, True)])
 def test_training_stops_after_as_many_epochs_without_a_better_one(patience: int, epoch: int, stops: bool) -> None:
     """Of 50 epochs, where the 10th was the best."""
-    state = State(epoch=epoch, best_epoch=10)
+    state = TrainingState(epoch=epoch, best_epoch=10)
     assert train._done(state, train_params(f"train.early_stopping={patience}", "train.epochs=50")) is stops
 
 
 def test_checkpoints_are_written_every_so_many_epochs_and_at_the_end(
-    workspace: Path, data: Data, monkeypatch, tmp_path
+    workspace: Path, data: TrainingData, monkeypatch, tmp_path
 ) -> None:
     """Of 5 epochs, every 2nd: after 2, 4 and 5."""
     values = train_params("train.epochs=5", "train.checkpoint_every=2")
@@ -130,7 +133,7 @@ def test_checkpoints_are_written_every_so_many_epochs_and_at_the_end(
 
 
 def test_checkpoints_are_written_within_an_epoch_when_the_minutes_have_passed(
-    workspace: Path, data: Data, monkeypatch, tmp_path
+    workspace: Path, data: TrainingData, monkeypatch, tmp_path
 ) -> None:
     """Of one epoch of 4 steps. Nothing is written twice: the validation that follows changes no weight."""
     run = training(workspace, data, train_params())
@@ -138,7 +141,7 @@ def test_checkpoints_are_written_within_an_epoch_when_the_minutes_have_passed(
     monkeypatch.setattr(Checkpoints, "save", lambda self, state, last, best: saved.append((state.epoch, state.step)))
 
     def saved_with(minutes: float) -> list[tuple[int, int]]:
-        run.params, run.state = train_params("train.epochs=1", f"train.checkpoint_minutes={minutes}"), State()
+        run.params, run.state = train_params("train.epochs=1", f"train.checkpoint_minutes={minutes}"), TrainingState()
         saved.clear()
         train.train(run, data, Checkpoints(tmp_path, RUN), tmp_path / "history.csv")
         return [*saved]
@@ -148,7 +151,7 @@ def test_checkpoints_are_written_within_an_epoch_when_the_minutes_have_passed(
     assert saved_with(1e-9) == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 0)]
 
 
-def test_a_signal_during_validation_is_heard(workspace: Path, data: Data) -> None:
+def test_a_signal_during_validation_is_heard(workspace: Path, data: TrainingData) -> None:
     run = training(workspace, data, train_params())
     run.state.step = 1
 
@@ -160,7 +163,7 @@ def test_a_signal_during_validation_is_heard(workspace: Path, data: Data) -> Non
     assert (run.state.epoch, run.state.step) == (0, 1)
 
 
-def test_weights_that_are_no_numbers_stop_with_advice(workspace: Path, data: Data) -> None:
+def test_weights_that_are_no_numbers_stop_with_advice(workspace: Path, data: TrainingData) -> None:
     run = training(workspace, data, train_params())
     run.state.step = 1
     run.model.get_layer("dense_1").bias.assign([float("nan")])
@@ -185,7 +188,7 @@ def test_too_little_disk_is_told_before_training(workspace: Path, monkeypatch, t
 
     monkeypatch.setattr(train.shutil, "disk_usage", lambda _: Usage)
     with pytest.raises(InputError, match=r"may take 1\.9 GB, only 1\.0 GB are free"):
-        train._check_disk(38_964_545, Checkpoints(tmp_path / "checkpoints", RUN), tmp_path / "model")
+        checkpoints._check_disk(38_964_545, Checkpoints(tmp_path / "checkpoints", RUN), tmp_path / "model")
 
 
 @pytest.mark.slow

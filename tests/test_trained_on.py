@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from siamese import trained_on
 from siamese.errors import InputError
-from siamese.references import Found
-from siamese.trained_on import FILE, UNKNOWN, TrainedOn
-from siamese.weights import weights_digest
+from siamese.models import trained_on
+from siamese.models.artifacts import weights_digest
+from siamese.models.trained_on import FILE, UNKNOWN, TrainedOn
+from siamese.registry.locator import ResolvedModel
 
 CATALOG = pd.DataFrame({"image_id": list("abcd"), "split": ["train", "train", "validation", "test"]})
 
@@ -58,7 +58,7 @@ def test_a_threshold_that_names_no_model_is_used_and_that_is_said(
 ) -> None:
     (tmp_path / "servable/variables").mkdir(parents=True)
     (tmp_path / "threshold.json").write_text(content)
-    found = Found(tmp_path, tmp_path / "threshold.json")
+    found = ResolvedModel(tmp_path, tmp_path / "threshold.json")
     assert found.threshold(None) == 0.5
     assert capsys.readouterr().err == (
         f"{tmp_path / 'threshold.json'}: it is unknown whether this is the threshold of {tmp_path}: "

@@ -14,10 +14,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from siamese import preprocess, transform
 from siamese.errors import InputError
-from siamese.params import PreprocessParams
-from siamese.shapes import IMAGE_SHAPE
+from siamese.params import IMAGE_SHAPE, PreprocessParams
+from siamese.preprocessing import preprocess, transform
 
 RNG = np.random.default_rng(0)
 

@@ -20,12 +20,13 @@ import pandas as pd
 import pytest
 from conftest import working_folder
 
-from siamese import cli, trials
-from siamese.claims import claim_scores, fused
+from siamese import cli
+from siamese.data.datasets.base import all_pairs, n_way
 from siamese.errors import InputError
-from siamese.fetch.protocols import all_pairs, n_way
+from siamese.evaluation import trials
+from siamese.evaluation.score_fusion import fuse_claim_scores, fused
+from siamese.models.scoring import EmbeddingTable
 from siamese.params import EvaluateParams
-from siamese.scores import Embedded
 
 PARAMS = EvaluateParams(threshold="eer", bootstrap=100, one_shot_trials=1, seed=0)
 
@@ -88,9 +89,9 @@ class OneUnit:
         return 1 / (1 + np.exp(np.abs(anchors - others)[:, 0] - 2))
 
 
-def at_places(places: dict[str, float]) -> Embedded:
+def at_places(places: dict[str, float]) -> EmbeddingTable:
     """Images of one unit."""
-    return Embedded(pd.Index(list(places)), np.array(list(places.values()), np.float32)[:, None])
+    return EmbeddingTable(pd.Index(list(places)), np.array(list(places.values()), np.float32)[:, None])
 
 
 def probability(log_odds: Sequence[float]) -> Any:
@@ -106,7 +107,7 @@ def test_a_relative_score_asks_of_each_hand_what_it_does_itself() -> None:
     claims = [("f", "abc"), ("w", "uv"), ("x", "uv"), ("t", "s")]
     rows = [(number, probe, one) for number, (probe, known) in enumerate(claims) for one in known]
     table = pd.DataFrame(rows, columns=["claim", "probe", "reference"])
-    found = claim_scores(OneUnit(), embedded, table, "relative", None)  # type: ignore[arg-type]
+    found = fuse_claim_scores(OneUnit(), embedded, table, "relative", None)  # type: ignore[arg-type]
     assert found.tolist() == probability([-2 / 3, -1, 2, 1])
 
 
@@ -114,11 +115,11 @@ def test_a_cohort_lowers_those_who_are_like_everybody(monkeypatch: pytest.Monkey
     """Held against the nearest two of a cohort at 0, 1, 8: an image at 0 is 0 and 1 apart, log-odds 2 and 1, mean 1.5;
     at 2: 2 and 1, so 0.5; at 20: 12 and 19, so -13.5; at 22: 14 and 21, so -15.5. The pairs 0, 2 and 20, 22 are both
     2 apart, log-odds 0; less half of each image's they are -1 and 14.5."""
-    monkeypatch.setattr("siamese.claims.NEAREST", 2)
+    monkeypatch.setattr("siamese.evaluation.score_fusion.NEAREST", 2)
     embedded = at_places({"a": 0, "b": 2, "y": 20, "z": 22})
     table = pd.DataFrame({"claim": [0, 1], "probe": ["a", "y"], "reference": ["b", "z"]})
     cohort = np.array([[0], [1], [8]], np.float32)
-    alone, beside = (claim_scores(OneUnit(), embedded, table, "mean", one) for one in (None, cohort))  # type: ignore[arg-type]
+    alone, beside = (fuse_claim_scores(OneUnit(), embedded, table, "mean", one) for one in (None, cohort))  # type: ignore[arg-type]
     assert alone.tolist() == pytest.approx([0.5, 0.5])
     assert beside.tolist() == probability([-1, 14.5])
 
@@ -374,7 +375,7 @@ def test_the_command_holds_images_against_those_of_training(
     assert pd.read_csv(log).fuse.tolist() == ["mean, cohort catalog.parquet"]
 
 
-RESULT = trials.Result("list.csv", "ab", "cd", "mean", None, 0.5, 2, 1, {"different": {"eer": 0.25}}, None)
+RESULT = trials.TrialResult("list.csv", "ab", "cd", "mean", None, 0.5, 2, 1, {"different": {"eer": 0.25}}, None)
 
 
 def test_of_many_looks_at_once_each_is_noted(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siamese.serving.refusals import Refused
+from siamese.serving.http_errors import HttpError
 from siamese.serving.uploads import images_of
 
 PAIR = {"anchor": None, "other": None}
@@ -110,7 +110,7 @@ def test_base64_is_taken_in_the_forms_that_clients_send(written: str) -> None:
 def test_what_is_wrong_is_said_in_a_sentence(
     sent: tuple[str, bytes], fields: dict[str, int | None], status: int, sentence: str
 ) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(HttpError) as refused:
         images_of(*sent, fields)
     assert refused.value.status == status
     assert sentence in str(refused.value)
@@ -122,7 +122,7 @@ def test_a_body_cut_off_anywhere_is_refused(data: bytes) -> None:
     kind, body = multipart(("anchor", data), ("other", data))
     end = body.rindex(b"--\r\n")
     for length in range(0, end, 7):
-        with pytest.raises(Refused):
+        with pytest.raises(HttpError):
             images_of(kind, body[:length], PAIR)
 
 
@@ -134,5 +134,5 @@ def test_noise_never_fails_otherwise(noise: bytes) -> None:
             b"--a\r\n" + noise,
             b'--a\r\nContent-Disposition: form-data; name="anchor"\r\n\r\n' + noise,
         ):
-            with pytest.raises(Refused):
+            with pytest.raises(HttpError):
                 images_of(kind, body, PAIR)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from siamese import network, servable, views
-from siamese.transform import Transform
-from siamese.weights import weights_digest
+from siamese.models import network, servable, test_time_augmentation
+from siamese.models.artifacts import weights_digest
+from siamese.preprocessing.transform import Transform
 
 RNG = np.random.default_rng(0)
 SIDE = 50
@@ -18,12 +18,14 @@ IMAGES = RNG.random((3, SIDE, SIDE, 1), np.float32)
 
 
 def seen(name: str, number: int) -> np.ndarray:
-    return views.seen(tf.constant(IMAGES), tf.constant(views.transforms(name, SIDE, SIDE)[number])).numpy()
+    return test_time_augmentation.embed_views(
+        tf.constant(IMAGES), tf.constant(test_time_augmentation.transforms(name, SIDE, SIDE)[number])
+    ).numpy()
 
 
 @pytest.mark.parametrize(("name", "count"), [("one", 1), ("mirrored", 2), ("moved", 9)])
 def test_the_first_view_is_the_image_itself_and_no_two_are_alike(name: str, count: int) -> None:
-    rows = views.transforms(name, SIDE, SIDE)
+    rows = test_time_augmentation.transforms(name, SIDE, SIDE)
     assert len(np.unique(rows, axis=0)) == len(rows) == count
     assert (seen(name, 0) == IMAGES).all()
 
@@ -43,8 +45,8 @@ def test_shifted_views_lie_4_percent_of_the_side_away_and_repeat_the_edge() -> N
 
 def test_turned_and_scaled_views_keep_the_middle() -> None:
     odd = RNG.random((1, 51, 51, 1), np.float32)
-    for row in views.transforms("moved", 51, 51)[1:5]:
-        moved = views.seen(tf.constant(odd), tf.constant(row)).numpy()
+    for row in test_time_augmentation.transforms("moved", 51, 51)[1:5]:
+        moved = test_time_augmentation.embed_views(tf.constant(odd), tf.constant(row)).numpy()
         np.testing.assert_allclose(moved[0, 25, 25], odd[0, 25, 25], atol=1e-4)
         assert abs(moved - odd).max() > 0.1
 

@@ -29,16 +29,17 @@ from PIL import Image, ImageDraw, ImageFilter
 from registered import small_model
 from waiting import PATIENCE
 
-from siamese import cli, watch
+from siamese import cli
+from siamese.data.images.formats import canonical
 from siamese.errors import InputError
-from siamese.identify import Answer, Candidate
-from siamese.images import canonical
-from siamese.watch import video
-from siamese.watch.drawing import KNOWN, UNKNOWN, annotated
-from siamese.watch.folder import LOOK_EVERY, Folder
-from siamese.watch.loop import Lines, Sight, Tally
-from siamese.watch.regions import Faces, OnePlace, WholeFrame
-from siamese.watch.sources import AsItPlays, EveryFrame, Frame, Newest
+from siamese.identification.identify import Answer, Candidate
+from siamese.identification.watch import video
+from siamese.identification.watch.annotation import KNOWN, UNKNOWN, annotated
+from siamese.identification.watch.hot_folder import LOOK_EVERY, Folder
+from siamese.identification.watch.loop import Detection, Lines, WatchStats
+from siamese.identification.watch.regions import Faces, OnePlace, WholeFrame
+from siamese.identification.watch.run import Source, shown, watch
+from siamese.identification.watch.sources import AsItPlays, EveryFrame, Frame, Newest
 
 MAX = 10**8
 RATE = 10  # frames a second
@@ -205,12 +206,12 @@ class Time:
         self.now += seconds
 
 
-def watched(source: watch.Source, work: Callable[[], None], every: int = 1) -> tuple[list[Sight], Tally]:
+def watched(source: Source, work: Callable[[], None], every: int = 1) -> tuple[list[Detection], WatchStats]:
     """What a watch tells whose looks are `work`."""
-    sights: list[Sight] = []
+    sights: list[Detection] = []
 
     class Kept:
-        def take(self, sight: Sight) -> bool:
+        def take(self, sight: Detection) -> bool:
             sights.append(sight)
             return True
 
@@ -220,7 +221,7 @@ def watched(source: watch.Source, work: Callable[[], None], every: int = 1) -> t
         return [], []
 
     clock = source._clock if hasattr(source, "_clock") else lambda: 0.0
-    return sights, watch.watch(source, look, [Kept()], every, lambda: False, clock)
+    return sights, watch(source, look, [Kept()], every, lambda: False, clock)
 
 
 def test_a_slow_model_skips_frames_of_a_file_that_plays() -> None:
@@ -319,7 +320,7 @@ def test_who_reads_the_lines_may_leave(monkeypatch: pytest.MonkeyPatch) -> None:
 
     lines = Lines(None)
     monkeypatch.setattr("builtins.print", left)
-    assert not lines.take(Sight(Frame(0, 0.0, np.zeros((1, 1, 3), np.uint8)), [], [], True, 1.0, 0))
+    assert not lines.take(Detection(Frame(0, 0.0, np.zeros((1, 1, 3), np.uint8)), [], [], True, 1.0, 0))
 
 
 def test_a_fast_model_waits_for_the_frames_of_a_file_that_plays() -> None:
@@ -474,8 +475,8 @@ def test_a_name_that_is_no_text_is_a_line_in_json_s_escapes(tmp_path: Path) -> N
     frame = Filling(tmp_path, nothing).source.next(lambda: False)
     assert frame is not None
     lines = Lines(tmp_path / "lines.jsonl")
-    lines.take(Sight(frame, [], [], True, 0.0, 0))
-    lines.take(Sight(replace(frame, name="Jürgen.png"), [], [], True, 0.0, 0))
+    lines.take(Detection(frame, [], [], True, 0.0, 0))
+    lines.take(Detection(replace(frame, name="Jürgen.png"), [], [], True, 0.0, 0))
     lines.close()
     odd, plain = (tmp_path / "lines.jsonl").read_text(encoding="utf-8").splitlines()
     assert r'"file": "J\udcfcrgen.png"' in odd and json.loads(odd)["frame"] == 0
@@ -529,7 +530,7 @@ def interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     take = Lines.take
 
     def command(number: int, lines: Path, *arguments: object) -> tuple[int, str, str]:
-        def take_and_send(told: Lines, sight: Sight) -> bool:
+        def take_and_send(told: Lines, sight: Detection) -> bool:
             first = not lines.read_text()
             goes_on = take(told, sight)
             if first:
@@ -633,7 +634,7 @@ def test_wrong_input_is_one_line_and_nothing_is_written(run: Run, film: Path, tm
     ],
 )
 def test_an_address_is_told_without_user_and_password(source: str, told: str) -> None:
-    assert watch.shown(source) == told
+    assert shown(source) == told
 
 
 def test_without_opencv_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,8 @@ from mlflow_servers import mlflow_server
 from PIL import Image
 from workflow_runner import Expression, Job, Runner, borrow_environment, environment, filled_in
 
-from siamese import params
-from siamese.registry import Registry, Version
+from siamese import config
+from siamese.registry.client import Registry, Version
 
 RETRAIN = ROOT / ".github/workflows/retrain.yml"
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -186,7 +186,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Retrained]:
     folder = tmp_path_factory.mktemp("team")
     settings = [f"{key}={value}" for key, value in (SMALL | {"train.epochs": 2}).items()]
     (folder / "work").mkdir()
-    work = project_copy(folder / "work", params.to_yaml(params.load(params.packaged_file(), settings)))
+    work = project_copy(folder / "work", config.to_yaml(config.load_params(config.packaged_file(), settings)))
     work.run("git", "branch", "-m", "main")
     work.run("git", "rm", "-q", "metrics.json")
     work.run("dvc", "remote", "add", "-q", "-d", "storage", str(folder / "remote"))

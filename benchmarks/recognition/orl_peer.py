@@ -20,9 +20,9 @@ from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from siamese import trials
-from siamese.fetch.protocols import all_pairs, owner
-from siamese.metrics import eer, rank, roc
+from siamese.data.datasets.base import all_pairs, owner
+from siamese.evaluation import trials
+from siamese.evaluation.metrics.verification import eer, rank, roc
 
 COMPONENTS = (20, 40, 60, 80, 100, 150, 200)
 SIZE = (46, 56)  # half of the published one

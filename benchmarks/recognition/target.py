@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from siamese.fetch.protocols import by_owner, natural
-from siamese.files import whole_folder
-from siamese.sample import refuse_used
+from siamese.data.datasets.base import by_owner, natural
+from siamese.data.synthetic.sample import refuse_used
+from siamese.storage.files import atomic_folder
 
 SHARES = {"train": 5, "validation": 2, "test": 3}  # images of each person
 RECALL = 0.95
@@ -56,7 +56,7 @@ def make(orl: Path, people: Mapping[str, Sequence[str]], target: str, folder: Pa
     """
     refuse_used(folder)
     places = dict(role_places(people, target, seed))
-    with whole_folder(folder.resolve(), own=[]) as beside:
+    with atomic_folder(folder.resolve(), own=[]) as beside:
         for path, (place, _) in places.items():
             (beside / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(orl / path, beside / place)

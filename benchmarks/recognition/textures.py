@@ -29,12 +29,12 @@ from scipy import ndimage
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
-from siamese import trials
-from siamese.claims import fused
-from siamese.errors import InputError, in_one_line
-from siamese.fetch.archive import opened, read
-from siamese.files import whole_folder
-from siamese.sample import refuse_used
+from siamese.data.datasets.sources import open_archive, read
+from siamese.data.synthetic.sample import refuse_used
+from siamese.errors import InputError, as_input_error
+from siamese.evaluation import trials
+from siamese.evaluation.score_fusion import fused
+from siamese.storage.files import atomic_folder
 
 TEXTURES = ("brick", "grass", "gravel")
 SIZE = (512, 512)  # of a picture, pixels
@@ -96,7 +96,7 @@ def pictures(sources: Sequence[Path]) -> dict[str, np.ndarray]:
     """
     where = f"{', '.join(map(str, sources))}: "
     advice = ": name scikit-image's wheel, or its folder data"
-    with opened(sources, ["scikit_image*.whl"]) as files:
+    with open_archive(sources, ["scikit_image*.whl"]) as files:
         of = {Path(name).stem: (name, get) for name, get in files.items() if name.endswith(".png")}
         for texture in TEXTURES:
             if texture not in of:
@@ -104,7 +104,7 @@ def pictures(sources: Sequence[Path]) -> dict[str, np.ndarray]:
         contents = {texture: read(*of[texture]) for texture in TEXTURES}
     found = {}
     for name, content in contents.items():
-        with in_one_line(f"{where}{name}.png is no image that can be read{advice}"):
+        with as_input_error(f"{where}{name}.png is no image that can be read{advice}"):
             found[name] = np.asarray(Image.open(io.BytesIO(content)), np.float64)
         if found[name].shape != SIZE:
             raise InputError(f"{where}{name}.png isn't grey, 512 x 512{advice}")
@@ -118,7 +118,7 @@ def make(folder: Path, seed: int, textures: dict[str, np.ndarray]) -> None:
         InputError: `folder` is there and not empty.
     """
     refuse_used(folder)
-    with whole_folder(folder.resolve(), own=[]) as beside:
+    with atomic_folder(folder.resolve(), own=[]) as beside:
         paths = []
         for path, patch in patches(textures, seed):
             (beside / path).parent.mkdir(parents=True, exist_ok=True)

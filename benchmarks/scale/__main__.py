@@ -80,7 +80,8 @@ def pairs(folder: Path) -> Iterator[Point]:
 
 def search(folder: Path) -> Iterator[Point]:
     """One probe against all embeddings, exactly, and candidates by 256 units, against the size of the gallery."""
-    from siamese.search import Coarse, Head, scores
+    from siamese.identification.search import Coarse, scores
+    from siamese.models.scoring import Head
 
     rng = np.random.default_rng(0)
     head = Head(rng.normal(0, 0.02, 4096).astype(np.float32), 0)

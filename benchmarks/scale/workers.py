@@ -90,18 +90,18 @@ def free_ports(count: int) -> list[int]:
 
 def work(folder: Path, weights: Path) -> None:
     """One worker: the steps as `siamese train` makes them. The chief says how fast, and writes the weights."""
-    from siamese.params import load
-    from siamese.replicas import start
-    from siamese.stored import StoredImages
-    from siamese.training import Training
-    from siamese.training_data import read_data
+    from siamese.config import load_params
+    from siamese.preprocessing.pixel_store import StoredImages
+    from siamese.training.dataset import read_data
+    from siamese.training.distribution import start
+    from siamese.training.trainer import Trainer
 
     replicas = start("auto")
-    params = load(None, ["train.precision=float32"]).train
+    params = load_params(None, ["train.precision=float32"]).train
     made = folder / "artifacts"
     data = read_data(made / "catalog.parquet", made / "pairs.parquet", StoredImages(made / "images"), params)
     plan = data.plan(params, 0)
-    training = Training("specification", "float32", made / "transform", params, plan.steps, replicas)
+    training = Trainer("specification", "float32", made / "transform", params, plan.steps, replicas)
     images, began, losses = 0, 0.0, []
     for number in range(STEPS):
         if number == WARM:

@@ -22,9 +22,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.speed.machine import own_memory
-from siamese.search import Coarse, Head, best, scores
-from siamese.stored import StoredImages
-from siamese.verifier import Verifier
+from siamese.identification.search import Coarse, best, scores
+from siamese.models.scoring import Head
+from siamese.models.verifier import Verifier
+from siamese.preprocessing.pixel_store import StoredImages
 
 GALLERY = 1_000_000
 PROBES = 200

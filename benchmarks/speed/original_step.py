@@ -23,7 +23,7 @@ def main() -> None:
     import keras
     import tensorflow as tf
 
-    from siamese.network import build
+    from siamese.models.network import build
 
     model = build("specification")
     optimizer = keras.optimizers.Adam(1e-4)

@@ -29,7 +29,7 @@ def table() -> Callable[[], None]:
     """The table that `siamese pairs` writes. The two other splits are as small as they can be."""
     import pandas as pd
 
-    from siamese.pairs import make_pairs
+    from siamese.data.pairs import make_pairs
 
     ids = [f"{number:064x}" for number in range(IMAGES + 6)]
     who = [f"who-{number % IDENTITIES}" for number in range(IMAGES)] + ["a", "a", "b"] * 2
@@ -63,7 +63,7 @@ def loop() -> Callable[[], None]:
 
 def index(count: int) -> Callable[[], dict[str, Any]]:
     """Pairs of rows, half of each label, a block at a time; and the memory of the process at its highest."""
-    from siamese.pairs import BLOCK, negative_pairs, positive_pairs
+    from siamese.data.pairs import BLOCK, negative_pairs, positive_pairs
 
     # Identities large enough to have 50 million positive pairs: 90 of some 1,111 images.
     identity = np.arange(IMAGES) % 90

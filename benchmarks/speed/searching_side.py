@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.speed.sides import answer
-from siamese.search import Head, scores
+from siamese.identification.search import scores
+from siamese.models.scoring import Head
 
 UNITS = 4096
 
@@ -46,7 +47,7 @@ def network(folder: Path, twins: int) -> Callable[[], None]:
     """Pairs of images through both halves of the network, 64 at a time."""
     import keras
 
-    import siamese.network  # noqa: F401 - registers its layer
+    import siamese.models.network  # noqa: F401 - registers its layer
 
     model = keras.models.load_model(folder / "artifacts/model/siamese.keras")
     rng = np.random.default_rng(0)

@@ -164,8 +164,8 @@ def _for_mlflow(small_run: Path, folder: Path) -> Path:
     """The model as `siamese register` gives it to MLflow."""
     from mlflow.models import Model
 
-    from siamese.register import model_files
+    from siamese.registry import packaging
 
     made = small_run / "artifacts"
-    model_files.save(made / "model", made / "threshold.json", 100_000_000, folder, Model(run_id="0" * 32))
+    packaging.save(made / "model", made / "threshold.json", 100_000_000, folder, Model(run_id="0" * 32))
     return folder

@@ -19,18 +19,16 @@ STEPS = 12
 def main() -> None:
     made = Path(sys.argv[1]) / "artifacts"
 
-    from siamese.params import load
-    from siamese.replicas import start
-    from siamese.stored import StoredImages
-    from siamese.train import train_epoch, validate
-    from siamese.training import Training
-    from siamese.training_data import read_data
+    from siamese.config import load_params
+    from siamese.preprocessing.pixel_store import StoredImages
+    from siamese.training.dataset import read_data
+    from siamese.training.distribution import start
+    from siamese.training.train import train_epoch, validate
+    from siamese.training.trainer import Trainer
 
-    params = load(None, ["train.precision=float32"]).train
+    params = load_params(None, ["train.precision=float32"]).train
     data = read_data(made / "catalog.parquet", made / "pairs.parquet", StoredImages(made / "images"), params)
-    training = Training(
-        "specification", "float32", made / "transform", params, data.plan(params, 0).steps, start("one")
-    )
+    training = Trainer("specification", "float32", made / "transform", params, data.plan(params, 0).steps, start("one"))
     done = 0
 
     def count() -> None:

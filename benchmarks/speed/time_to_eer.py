@@ -88,7 +88,7 @@ class Problem:
 
 def problem(folder: Path, seed: int) -> Problem:
     """The alphabets that are held out, and the pairs among their characters, are the seed's."""
-    from siamese.stored import StoredImages
+    from siamese.preprocessing.pixel_store import StoredImages
 
     images = StoredImages(folder / "artifacts/images")
     catalog = pd.read_parquet(folder / "artifacts/catalog.parquet", columns=["image_id", "identity"])
@@ -122,7 +122,7 @@ def inside_alphabets(identities: pd.Series, rng: np.random.Generator) -> tuple[n
 
 def drawn(codes: np.ndarray, of_each: int, rng: np.random.Generator) -> np.ndarray:
     """Distinct pairs of rows at random, so many of each label: int64 [2 * of_each, 2]."""
-    from siamese.pairs import negative_pairs, positive_pairs
+    from siamese.data.pairs import negative_pairs, positive_pairs
 
     parts = [some(codes).drawing(of_each, rng)(0, of_each) for some in (positive_pairs, negative_pairs)]
     return rng.permutation(np.concatenate(parts))
@@ -130,7 +130,7 @@ def drawn(codes: np.ndarray, of_each: int, rng: np.random.Generator) -> np.ndarr
 
 def train(side: str, folder: Path, seed: int, wanted: float, cap: float) -> None:
     """Trains until the EER is there or the time is up, and prints both as JSON."""
-    from siamese.metrics import validation_metrics
+    from siamese.evaluation.metrics.verification import validation_metrics
 
     given = problem(folder, seed)
     steps, embedding, compare = {"ours": ours, "original": original}[side](given, folder, seed)
@@ -156,17 +156,17 @@ Side = tuple[Iterator[None], Callable[[np.ndarray], np.ndarray], Callable[[np.nd
 
 def ours(given: Problem, folder: Path, seed: int) -> Side:
     """Steps as `siamese train` makes them. The first compiles."""
-    from siamese.backend import resolve_precision
-    from siamese.batches import in_batch_plan
-    from siamese.params import load
-    from siamese.replicas import start
-    from siamese.train import fit_head
-    from siamese.training import Training
+    from siamese.config import load_params
+    from siamese.tf_runtime import resolve_precision
+    from siamese.training.distribution import start
+    from siamese.training.sampler import in_batch_plan
+    from siamese.training.train import fit_head
+    from siamese.training.trainer import Trainer
 
-    params = load(None, [f"train.seed={seed}"]).train
+    params = load_params(None, [f"train.seed={seed}"]).train
     sizes = {"batch": params.batch, "images_per_identity": params.images_per_identity, "seed": seed}
     precision = resolve_precision("auto")
-    training = Training("specification", precision, folder / "artifacts/transform", params, 1000, start("one"))
+    training = Trainer("specification", precision, folder / "artifacts/transform", params, 1000, start("one"))
 
     def steps() -> Iterator[None]:
         epoch = number = 0
@@ -195,7 +195,7 @@ def original(given: Problem, folder: Path, seed: int) -> Side:
     import keras
     import tensorflow as tf
 
-    from siamese.network import build, parts
+    from siamese.models.network import build, parts
 
     model = build("specification", seed=seed)
     embed, distance, head = parts(model)

@@ -21,22 +21,20 @@ STEPS = 6
 def main() -> None:
     folder, precision, images = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 
-    from siamese.batches import Step
-    from siamese.params import load
-    from siamese.replicas import start
-    from siamese.stored import StoredImages
-    from siamese.training import Training
-    from siamese.training_data import read_data
+    from siamese.config import load_params
+    from siamese.preprocessing.pixel_store import StoredImages
+    from siamese.training.dataset import read_data
+    from siamese.training.distribution import start
+    from siamese.training.sampler import StepPlan
+    from siamese.training.trainer import Trainer
 
     settings = [f"train.precision={precision}", f"train.batch={images}"]
-    params = load(folder / "params.yaml" if (folder / "params.yaml").exists() else None, settings).train
+    params = load_params(folder / "params.yaml" if (folder / "params.yaml").exists() else None, settings).train
     made = folder / "artifacts"
     data = read_data(made / "catalog.parquet", made / "pairs.parquet", StoredImages(made / "images"), params)
-    training = Training(
-        "specification", precision, made / "transform", params, data.plan(params, 0).steps, start("one")
-    )
+    training = Trainer("specification", precision, made / "transform", params, data.plan(params, 0).steps, start("one"))
 
-    def steps() -> Iterator[tuple[Step, int]]:
+    def steps() -> Iterator[tuple[StepPlan, int]]:
         number = epoch = 0
         while True:
             plan = data.plan(params, epoch)

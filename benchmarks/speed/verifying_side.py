@@ -39,7 +39,7 @@ def main() -> None:
 
 def ours(model: Path) -> Callable[[Path, Path], float]:
     """What `siamese verify` does between loading the model and printing."""
-    from siamese.verifier import Verifier, read_image
+    from siamese.models.verifier import Verifier, read_image
 
     verifier = Verifier.load(model)
 
@@ -55,7 +55,7 @@ def original(model: Path) -> Callable[[Path, Path], float]:
     import keras
     import tensorflow as tf
 
-    import siamese.network  # noqa: F401 - registers its layer
+    import siamese.models.network  # noqa: F401 - registers its layer
 
     network = keras.models.load_model(model / "siamese.keras")
 

@@ -8,7 +8,7 @@ def run(at: Workplace) -> None:
     import pandas as pd
 
     from benchmarks.recognition import target
-    from siamese.fetch.protocols import by_owner
+    from siamese.data.datasets.base import by_owner
 
     orl = at.fetch("orl")
     people = by_owner(path.relative_to(orl).as_posix() for path in orl.glob("s*/*.png"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from siamese import __version__, params
+from siamese import __version__, config
+from siamese.console import log
 from siamese.errors import InputError
-from siamese.files import digest, whole_file
-from siamese.progress import say
+from siamese.storage.files import atomic_file, digest
 
 WORK = Path(".siamese/original")
 
@@ -27,14 +27,14 @@ class Data:
         Raises:
             InputError: there is no such folder, it holds the working folder, or params.yaml has a mistake.
         """
-        from siamese.catalog import detect_layout
+        from siamese.data.image_folder import detect_layout
 
         detect_layout(Path(path))
         self.data_path = Path(path).resolve()
         self.folder = WORK.resolve() / digest([os.fsencode(self.data_path)])[:16]
         if self.folder.is_relative_to(self.data_path):
             raise InputError(f"{path}: the working folder lies inside it: run from a folder outside the images")
-        self.params = params.load(settings=["preprocess.standardise=false"])
+        self.params = config.load_params(settings=["preprocess.standardise=false"])
         self.catalog_file = self.folder / "catalog.parquet"
         self.pairs_file = self.folder / "pairs.parquet"
         self.images_folder = self.folder / "images"
@@ -53,10 +53,11 @@ class Data:
         Raises:
             InputError: no usable image, or too few for the splits; an image changed meanwhile.
         """
-        from siamese import catalog, pairs, preprocess
-        from siamese.files import content_digest
+        from siamese.data import catalog, pairs
+        from siamese.preprocessing import preprocess
+        from siamese.storage.files import content_digest
 
-        say(f"{self.data_path}: images, pairs and what was rejected (rejected.csv) go to {self.folder}")
+        log(f"{self.data_path}: images, pairs and what was rejected (rejected.csv) go to {self.folder}")
         max_pixels = self.params.data.max_pixels
         rejected_file = self.folder / "rejected.csv"
         catalog.run(self.data_path, self.catalog_file, rejected_file, self.params.catalog, max_pixels)
@@ -67,6 +68,6 @@ class Data:
             # Gone first: a run killed in between must not pass for done.
             self._stored_for.unlink(missing_ok=True)
             preprocess.run(self.data_path, self.catalog_file, *made, self.params.preprocess, network, max_pixels)
-            with whole_file(self._stored_for) as beside:
+            with atomic_file(self._stored_for) as beside:
                 beside.write_text(images)
         self._initialized = True

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from model.data import Data
-from siamese import params, references
+from siamese import config
 from siamese.errors import InputError
-from siamese.files import whole_file
 from siamese.params import TrainParams
+from siamese.registry import locator
+from siamese.storage.files import atomic_file
 
 if TYPE_CHECKING:
-    from siamese.measured import Measured
-    from siamese.verifier import Verifier
+    from siamese.evaluation.measurement import Evaluation
+    from siamese.models.verifier import Verifier
 
 TRAINED = Path("trained")
 
@@ -35,7 +36,7 @@ class Model:
         if data is not None and not data.initialized:
             data.initialize()
         self.data = data
-        self.params = data.params if data else params.load()
+        self.params = data.params if data else config.load_params()
         self.compiled_model: Any = None
         self._verifier: Verifier | None = None
         self._file = TRAINED  # that the trained network is from
@@ -47,18 +48,18 @@ class Model:
         Raises:
             InputError: there is none, or it can't be loaded.
         """
-        file = references.saved_file(Path(compiled_model_path))
+        file = locator.saved_file(Path(compiled_model_path))
         model = cls()
-        model.compiled_model, model._verifier = references.load_saved(file)
+        model.compiled_model, model._verifier = locator.load_saved(file)
         model._file = file
         return model
 
     def build_model(self) -> None:
         """Builds the network with fresh weights, those that `train` starts from."""
-        from siamese.backend import tensorflow
+        from siamese.tf_runtime import import_tensorflow
 
-        tensorflow()
-        from siamese.network import build
+        import_tensorflow()
+        from siamese.models.network import build
 
         self.compiled_model, self._verifier = build(self.params.model.network, seed=self.params.train.seed), None
 
@@ -66,16 +67,16 @@ class Model:
         """Trains as the step `train` does; after an interruption, the same script run again continues.
 
         Raises:
-            InputError: no network or no data yet, or it is trained already; and as `siamese.train.run`.
+            InputError: no network or no data yet, or it is trained already; and as `siamese.training.train.run`.
         """
-        from siamese import train as step
+        from siamese.training import train as step
 
         self._network_for("train")
         if self._verifier:
             raise InputError("train: this model is trained already: call build_model() to begin anew")
         if not self.data:
             raise InputError("train: no data: make the model with Model(data=Data('folder'))")
-        chosen = params.section(TrainParams, self.params.train.model_dump() | {"epochs": EPOCHS})
+        chosen = config.parse_section(TrainParams, self.params.train.model_dump() | {"epochs": EPOCHS})
         data, model_folder = self.data, self.data.folder / "model"
         wrote = step.run(
             data.catalog_file,
@@ -87,11 +88,11 @@ class Model:
             chosen,
             self.params.model,
             data.folder / "checkpoints",
-            first_weights=references.initial_weights(self.params.model.initial_weights),
+            first_weights=locator.initial_weights(self.params.model.initial_weights),
         )
         if wrote:  # of several workers, the chief alone has the model
             self._file = model_folder / "siamese.keras"
-            self.compiled_model, self._verifier = references.load_saved(self._file)
+            self.compiled_model, self._verifier = locator.load_saved(self._file)
 
     def evaluate(self, data: Data | None = None) -> float | None:
         """Measures on the test split, at the threshold chosen on the validation split; prints and gives the precision.
@@ -123,10 +124,10 @@ class Model:
         name = filename.removesuffix(".keras")
         if name in ("", ".", "..") or Path(name).name != name:
             raise InputError(f"save_compiled_model: {filename!r} is no plain file name: give one such as 'trained'")
-        from siamese import network
+        from siamese.models import network
 
         file = TRAINED / f"{name}.keras"
-        with whole_file(file) as beside, TemporaryDirectory(dir=file.parent, prefix=".") as scratch:
+        with atomic_file(file) as beside, TemporaryDirectory(dir=file.parent, prefix=".") as scratch:
             saved = Path(scratch) / file.name  # Keras wants the suffix
             network.save(self.compiled_model, saved)
             saved.replace(beside)
@@ -138,7 +139,7 @@ class Model:
         Raises:
             InputError: no network yet.
         """
-        from siamese.summary import table_of, to_text
+        from siamese.models.summary import table_of, to_text
 
         print(to_text(table_of(self._network_for("summary"), self.params.model.network)))
 
@@ -146,15 +147,16 @@ class Model:
         """Scores of pairs of images, similarities in [0, 1]: float32 [pairs, 1].
 
         Args:
-            anchor, other: an image or a batch each, as `siamese.given.images_of` takes them: a path or several;
-                [100, 100, 3] or [pairs, 100, 100, 3], uint8, which is scaled, or floats, which are in [0, 1] already.
-                Without `other`, `anchor` is a list or tuple of the two. Literally `...`, as the original's README has
+            anchor, other: an image or a batch each, as `siamese.models.scoring.images_of` takes them: a path or
+                several; [100, 100, 3] or [pairs, 100, 100, 3], uint8, which is scaled, or floats, which are in [0, 1]
+                already. Without `other`, `anchor` is a list or tuple of the two. Literally `...`, as the original's
+                README has
                 it: the test pairs of the data, as for `evaluate`.
 
         Raises:
             InputError: not trained yet, no such images, or not as many of both.
         """
-        from siamese import given
+        from siamese.models import scoring
 
         if anchor is ...:
             return self._measured("predict").model.scores[:, np.newaxis]
@@ -163,11 +165,11 @@ class Model:
             if not isinstance(anchor, list | tuple) or len(anchor) != 2:
                 raise InputError("predict: give two images, or two batches of them: predict(anchors, others)")
             anchor, other = anchor
-        return given.score(verifier, anchor, other, self.params.data.max_pixels)[:, np.newaxis]
+        return scoring.score_images(verifier, anchor, other, self.params.data.max_pixels)[:, np.newaxis]
 
-    def _measured(self, what: str, data: Data | None = None) -> Measured:
-        from siamese.evaluate import measure
-        from siamese.stored import StoredImages
+    def _measured(self, what: str, data: Data | None = None) -> Evaluation:
+        from siamese.evaluation.evaluate import measure
+        from siamese.preprocessing.pixel_store import StoredImages
 
         verifier = self._trained_for(what)
         if data is None:

@@ -22,7 +22,7 @@ class InputError(ValueError):
 
 
 @contextmanager
-def in_one_line(what: str) -> Iterator[None]:
+def as_input_error(what: str) -> Iterator[None]:
     """Turns what other libraries raise into one line: `what`, which says what to do, too, and their reason.
 
     Raises:
@@ -33,10 +33,10 @@ def in_one_line(what: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{what} ({reason_of(error)})") from error
+        raise InputError(f"{what} ({summarise_exception(error)})") from error
 
 
-def end_in_one_line() -> None:
+def exit_in_one_line() -> None:
     """Have this process print an uncaught InputError as one line, as the commands do, without a traceback."""
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -48,6 +48,6 @@ def end_in_one_line() -> None:
     sys.excepthook = hook
 
 
-def reason_of(error: Exception) -> str:
+def summarise_exception(error: Exception) -> str:
     """What another library raised, in one line of limited length."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

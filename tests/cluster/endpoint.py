@@ -22,7 +22,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipelines.kubeflow import Kubeflow, all_pages, connect
-from siamese.params import laid_over
+from siamese.config import deep_merge
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ("KFP_HOST", "SIAMESE_REPOSITORY", "SIAMESE_CLUSTER", "CONFORMANCE_TRACKING_URI")
@@ -166,7 +166,7 @@ class Endpoint:
             settings: parameters otherwise than in QUICK, with __ for the dot.
         """
         file = folder / "cluster.yaml"
-        file.write_text(yaml.safe_dump(laid_over(self.cluster, dict(cluster or {}))), encoding="utf-8")
+        file.write_text(yaml.safe_dump(deep_merge(self.cluster, dict(cluster or {}))), encoding="utf-8")
         names = {"registry.name": self.name, "tracking.experiment": self.name, "train.seed": self.seed}
         data = {"data.path": self.given.get("CONFORMANCE_DATA", "data/faces")}
         values = QUICK | names | data | {name.replace("__", "."): value for name, value in settings.items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from siamese.workers.manifest import GROUP, JOB_OF_POD, JOBS, NODE, RUNTIMES, VERSION
+from siamese.orchestration.k8s.manifests import GROUP, JOB_OF_POD, JOBS, NODE, RUNTIMES, VERSION
 
 RUN = "pipeline/runid"  # label of a run's pods
 PLACE = "workflows.argoproj.io/node-name"  # annotation, as `siamese-x7k2p.root.exit-handler-1.train.executor(0)`

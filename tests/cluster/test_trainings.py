@@ -16,7 +16,7 @@ from waiting import wait_until
 from cluster.conftest import Saw
 from cluster.endpoint import Ended, Endpoint, Following
 from cluster.pods import MAIN, Pods
-from siamese.workers.manifest import NODE
+from siamese.orchestration.k8s.manifests import NODE
 
 pytestmark = pytest.mark.cluster
 

@@ -38,10 +38,10 @@ import components.promote
 import components.register
 import components.train
 from pipelines.artifact_metadata import stored
-from siamese import params
+from siamese import config
 from siamese.errors import InputError
-from siamese.stored import StoredImages
-from siamese.tracking.server import connect
+from siamese.preprocessing.pixel_store import StoredImages
+from siamese.tracking.client import connect
 
 DATA = {"repository": "https://git.example.com/r.git", "revision": "a" * 40, "path": "data/sample", "hash": "b.dir"}
 BEFORE = ("model", "tracking", "catalog", "pairs", "preprocess")  # sections that `train` is given besides its own
@@ -76,7 +76,7 @@ class Made:
 def made(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     """The steps up to `evaluate`, called one after the other, in a folder that is no project."""
     folder = tmp_path_factory.mktemp("pod")
-    values = params.load(workspace / "params.yaml")
+    values = config.load_params(workspace / "params.yaml")
     # As kfp hands them on: every number a double.
     given = json.loads(json.dumps(values.model_dump()), parse_int=float)
     artifacts: dict[str, dsl.Artifact] = {}

@@ -16,8 +16,9 @@ from components.preprocess import preprocess
 from components.register import register
 from components.train import train
 from pipelines.artifact_metadata import stored
-from siamese import params, sample
-from siamese.tracking.server import connect
+from siamese import config
+from siamese.data.synthetic import sample
+from siamese.tracking.client import connect
 
 SMALLER = SMALL | {"model.network": "convolutional", "evaluate.one_shot_trials": 5}
 ORIGIN = {"repository": "s3://bucket/faces", "revision": "v1", "path": "data/faces", "hash": ""}
@@ -43,7 +44,7 @@ class Artifacts:
 
 
 def test_from_images_in_an_object_store_to_a_registered_model_of_a_sweep(tmp_path: Path) -> None:
-    values = params.load(params.packaged_file(), [f"{key}={value}" for key, value in SMALLER.items()])
+    values = config.load_params(config.packaged_file(), [f"{key}={value}" for key, value in SMALLER.items()])
     sample.run(tmp_path / "data", values.sample)
     given = json.loads(json.dumps(values.model_dump()), parse_int=float)  # as kfp hands numbers on
     limit, address = float(values.data.max_pixels), f"sqlite:///{tmp_path}/runs.db"

@@ -32,8 +32,8 @@ from storage_servers import free_port
 from test_dockerfiles import BASE_IMAGE, pins
 from waiting import PATIENCE
 
-from siamese.tracking.server import TRACKING_URI
-from siamese.verifier import Verifier
+from siamese.models.verifier import Verifier
+from siamese.tracking.client import TRACKING_URI
 
 pytestmark = [pytest.mark.slow, needs_engine]
 

@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from siamese import cli, stored
+from siamese import cli
+from siamese.preprocessing import pixel_store
 
 WRITING = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
 
 
 def main(descriptor: int, arguments: list[str]) -> None:
-    reading = stored.StoredImages
+    reading = pixel_store.StoredImages
 
     def announce(moment: str) -> None:
         os.write(descriptor, f"{moment}\n".encode())

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from siamese.checkpoints import Checkpoints, Origin, State
-from siamese.files import whole_file, whole_folder
+from siamese.storage.files import atomic_file, atomic_folder
+from siamese.training.checkpoints import Checkpoints, Origin, TrainingState
 
 SHAPES = {"last": [(50, 1000), (3,)], "best": [(50, 1000)]}
 INTO_THE_SYSTEM = {"open", "write", "close", "mkdir", "rename", "replace", "unlink", "rmdir", "fsync", "truncate"}
@@ -48,7 +48,9 @@ class Checkpoint:
 
     def save(self, epoch: int) -> None:
         last = [np.full((50, 1000), epoch, np.float32), np.zeros(3)]
-        self.kept.save(State(epoch, history=[{"epoch": epoch}]), last, [np.full((50, 1000), -epoch, np.float32)])
+        self.kept.save(
+            TrainingState(epoch, history=[{"epoch": epoch}]), last, [np.full((50, 1000), -epoch, np.float32)]
+        )
 
 
 class Pruning(Checkpoint):
@@ -71,12 +73,12 @@ class Folder:
         self.write("newer")
 
     def found(self) -> Any:
-        with suppress(ZeroDivisionError), whole_folder(self.place, own=["a", "b"]):
+        with suppress(ZeroDivisionError), atomic_folder(self.place, own=["a", "b"]):
             raise ZeroDivisionError
         return [(self.place / name).read_text() for name in ("a", "b")]
 
     def write(self, content: str) -> None:
-        with whole_folder(self.place, own=["a", "b"]) as beside:
+        with atomic_folder(self.place, own=["a", "b"]) as beside:
             for name in ("a", "b"):
                 (beside / name).write_text(content)
 
@@ -88,7 +90,7 @@ class File(Folder):
         return [self.place.read_text()]
 
     def write(self, content: str) -> None:
-        with whole_file(self.place) as beside:
+        with atomic_file(self.place) as beside:
             beside.write_text(content)
 
 

@@ -25,9 +25,10 @@ from typing import Any
 
 import requests
 
-from siamese import cli, promote
-from siamese.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, lock
-from siamese.tracking.server import connect
+from siamese.process import exit_code_of
+from siamese.registry import lock, promote
+from siamese.registry.client import CHALLENGER, CHAMPION, PREVIOUS, Registry
+from siamese.tracking.client import connect
 
 LEAP = 20.0  # seconds
 
@@ -71,7 +72,7 @@ def child(work: Callable[[], None], hook: Callable[[], None] = lambda: None) -> 
     if process == 0:
         os.dup2(writing, 2)
         hook()
-        os._exit(cli.exit_code_of(work))
+        os._exit(exit_code_of(work))
     os.close(writing)
     return Child(process, reading)
 

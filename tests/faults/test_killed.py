@@ -21,8 +21,8 @@ import pytest
 from conftest import working_folder
 from test_train import weights_of
 
-from siamese import cli, places
-from siamese.tracking.server import connect
+from siamese import cli, paths
+from siamese.tracking.client import connect
 
 HERE = Path(__file__).parent
 INPUTS = [f"artifacts/{name}" for name in ("catalog.parquet", "pairs.parquet", "images", "transform")]
@@ -152,11 +152,11 @@ def assert_equal_results(left_alone: Path, killed: Path) -> None:
 def assert_one_run(folder: Path) -> None:
     """However often it was killed, the training is one MLflow run, which has each epoch once."""
     with working_folder(folder):
-        named = json.loads(places.RUN.read_text())
-        runs = connect().search_runs(["1"], f"tags.`siamese.training` = '{named['training']}'")
+        named = json.loads(paths.RUN.read_text())
+        runs = connect().search_runs(["1"], f"tags.`siamese.training.trainer` = '{named['training']}'")
         assert [(run.info.run_id, run.info.status) for run in runs] == [(named["run_id"], "FINISHED")]
         logged = [(one.step, one.value) for one in connect().get_metric_history(named["run_id"], "loss")]
-        history = pd.read_csv(places.HISTORY)
+        history = pd.read_csv(paths.HISTORY)
         assert sorted(logged) == list(zip(history.epoch, history.loss, strict=True))
 
 

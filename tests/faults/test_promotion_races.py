@@ -22,12 +22,12 @@ from promoting import Leaping
 from registered import Uploaded
 from waiting import PATIENCE, wait_until
 
-from siamese import promote
 from siamese.errors import InputError
-from siamese.registry import Registry
 from siamese.registry import lock as locks
+from siamese.registry import promote
+from siamese.registry.client import Registry
 from siamese.registry.lock import LEASE, Lock
-from siamese.tracking.server import TRACKING_URI, connect
+from siamese.tracking.client import TRACKING_URI, connect
 
 PROMOTING = [sys.executable, str(Path(__file__).with_name("promoting.py"))]
 INPUTS = [f"artifacts/{name}" for name in ("catalog.parquet", "pairs.parquet", "images")]

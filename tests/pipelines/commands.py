@@ -50,7 +50,7 @@ def command(*arguments: str) -> list[str]:
 def here(*arguments: str, **environment: str) -> Done:
     """The same without a process of its own."""
     from pipelines.__main__ import app
-    from siamese.cli import exit_code_of
+    from siamese.process import exit_code_of
 
     out, err = io.StringIO(), io.StringIO()
     with only(environment), redirect_stdout(out), redirect_stderr(err):

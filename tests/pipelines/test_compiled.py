@@ -14,7 +14,7 @@ from pipeline_spec import executor_of, specification
 
 from pipelines import cluster
 from pipelines.compile import COMPILED, compiled
-from siamese import params
+from siamese import config
 from siamese.errors import InputError
 
 PURE = {"fetch-data", "catalog", "pairs", "preprocess", "train", "evaluate"}
@@ -186,7 +186,7 @@ def test_notify_is_given_the_names_by_which_people_know_the_run(plain: tuple) ->
 def test_the_parameters_are_those_of_params_yaml_with_its_defaults(plain: tuple) -> None:
     found = plain[0]["root"]["inputDefinitions"]["parameters"]
     assert [name for name, one in found.items() if not one.get("isOptional")] == ["repository", "revision"]
-    packaged = params.load(params.packaged_file()).model_dump()
+    packaged = config.load_params(config.packaged_file()).model_dump()
     sections = {name.removesuffix("_params"): one["defaultValue"] for name, one in found.items() if "_params" in name}
     assert sections == {name: packaged[name] for name in sections}
     assert found["data_path"]["defaultValue"] == packaged["data"]["path"]

@@ -21,7 +21,8 @@ from kfp_server import kfp_server
 from kubernetes_server import NAMESPACE
 from mlflow_servers import mlflow_server
 
-from siamese import params, sample
+from siamese import config, params
+from siamese.data.synthetic import sample
 
 TOKEN = "of-the-suite"
 
@@ -60,7 +61,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
     """Set up as docs/conformance.md says."""
     folder = tmp_path_factory.mktemp("conformance")
     (folder / "repository").mkdir()
-    data = project_copy(folder / "repository", params.to_yaml(params.load(params.packaged_file())))
+    data = project_copy(folder / "repository", config.to_yaml(config.load_params(config.packaged_file())))
     faces = params.SampleParams(identities=12, images=4, seed=0, layout="identities", forgeries=False)
     sample.run(data.folder / "data/faces", faces)
     data.run("dvc", "add", "data/faces")

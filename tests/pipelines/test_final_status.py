@@ -14,7 +14,7 @@ from pipeline_spec import specification
 
 from components.notify import notify
 from pipelines.compile import COMPILED
-from siamese.notify import ADDRESS
+from siamese.orchestration.notify import ADDRESS
 
 SUCCEEDED = "run weekly succeeded"
 FAILED = "run weekly ended; a step failed: see the run's page"

@@ -26,8 +26,9 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow_servers import mlflow_server
 
-from siamese import params, sample
-from siamese.tracking.server import connect
+from siamese import config, params
+from siamese.data.synthetic import sample
+from siamese.tracking.client import connect
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +95,9 @@ class Project:
 @pytest.fixture(scope="module", params=["processes", pytest.param("containers", marks=needs_engine)])
 def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp(request.param)
-    text = params.to_yaml(params.load(params.packaged_file(), [f"{key}={value}" for key, value in SMALLER.items()]))
+    text = config.to_yaml(
+        config.load_params(config.packaged_file(), [f"{key}={value}" for key, value in SMALLER.items()])
+    )
     made = project_copy(folder, text)
     faces = params.SampleParams(identities=12, images=4, seed=0, layout="identities", forgeries=False)
     sample.run(folder / "data/faces", faces)

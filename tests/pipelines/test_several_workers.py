@@ -29,14 +29,14 @@ from components.train_on_workers import train_on_workers
 from pipelines import cluster
 from pipelines.artifact_metadata import stored
 from pipelines.compile import compiled
-from siamese import params
+from siamese import config
+from siamese.config import parse_section
 from siamese.errors import InputError
-from siamese.params import section
-from siamese.tracking.server import connect
-from siamese.workers import manifest, worker
-from siamese.workers.launch import launch
-from siamese.workers.manifest import Look
-from siamese.workers.order import Order, Shared
+from siamese.orchestration.k8s import manifests, worker
+from siamese.orchestration.k8s.job import JobSpec, Shared
+from siamese.orchestration.k8s.launch import launch
+from siamese.orchestration.k8s.manifests import PodSpec
+from siamese.tracking.client import connect
 
 OWN = """
 gpu_image: registry.example/siamese-training-gpu:v1
@@ -84,14 +84,14 @@ if index == "0":
 FAILS = "import sys; print('siamese: no room on the volume'); sys.exit(2)"
 
 
-def look(path: Path | str, **other: Any) -> Look:
+def look(path: Path | str, **other: Any) -> PodSpec:
     plain: dict[str, Any] = {
         "count": 2, "image": "siamese-training:v1", "pull_secrets": [], "requests": {"cpu": "1"}, "limits": {},
         "node_selector": {}, "tolerations": [], "shared_memory": None, "timeout": None, "restarts": 0,
         "claim": "siamese", "path": str(path), "secrets": {}, "environment": {}, "user": None, "group": None,
         "non_root": True,
     }  # fmt: skip
-    return Look(**plain | other)
+    return PodSpec(**plain | other)
 
 
 @pytest.fixture
@@ -115,14 +115,14 @@ class Training:
             tree.mkdir()
             (tree / "a").write_text("pixels")
         self.outputs = [folder / "made" / name for name in ("model", "history", "run")]
-        self.order = Order({"train": {"epochs": 1}}, {"path": "data"}, "", "")
+        self.order = JobSpec({"train": {"epochs": 1}}, {"path": "data"}, "", "")
 
     @property
     def shared(self) -> Path:
         return self.volume / "workers" / self.order.name("a step")
 
     def here(self, **other: Any) -> None:
-        given = params.load(params.packaged_file()).train
+        given = config.load_params(config.packaged_file()).train
         launch(self.inputs, *self.outputs, self.order, given, look(self.volume, **other), "a step")
 
     def process(self, **other: Any) -> subprocess.Popen[str]:
@@ -149,8 +149,8 @@ def training(tmp_path: Path) -> Training:
 def test_the_job_asks_for_as_many_workers_as_the_cluster_file_says(tmp_path: Path) -> None:
     (tmp_path / "cluster.yaml").write_text(OWN)
     told = cluster.look_of_workers(cluster.load(tmp_path / "cluster.yaml"))
-    wanted = section(Look, json.loads(json.dumps(told), parse_int=float))  # as kfp hands it on
-    assert manifest.job("j", wanted) == {
+    wanted = parse_section(PodSpec, json.loads(json.dumps(told), parse_int=float))  # as kfp hands it on
+    assert manifests.job("j", wanted) == {
         "apiVersion": "trainer.kubeflow.org/v1alpha1",
         "kind": "TrainJob",
         "metadata": {
@@ -214,7 +214,7 @@ def test_the_job_asks_for_as_many_workers_as_the_cluster_file_says(tmp_path: Pat
                         - {name: shared-memory, mountPath: /dev/shm}
                         terminationMessagePolicy: FallbackToLogsOnError
     """)
-    assert manifest.runtime("j", wanted, "/siamese/workers/j") == expected
+    assert manifests.runtime("j", wanted, "/siamese/workers/j") == expected
 
 
 def test_workers_get_what_kubeflow_gives_the_launcher_of_its_mlflow_server(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +228,7 @@ def test_workers_get_what_kubeflow_gives_the_launcher_of_its_mlflow_server(monke
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     wanted = look("/siamese", environment={"A": "1"}, secrets={"space": {"key": "MLFLOW_WORKSPACE"}})
-    job_set = manifest.runtime("j", wanted, "/siamese/workers/j")["spec"]["template"]["spec"]
+    job_set = manifests.runtime("j", wanted, "/siamese/workers/j")["spec"]["template"]["spec"]
     (container,) = job_set["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["containers"]
     assert container["env"] == [
         {"name": "SIAMESE_WORKERS", "value": "j-node-0-0.j:2222,j-node-0-1.j:2222"},
@@ -251,7 +251,7 @@ def test_the_pipeline_has_the_launcher_in_the_place_of_the_step(tmp_path: Path) 
     }
     assert "train" not in tasks and tasks["train-on-workers"]["retryPolicy"]["maxRetryCount"] == 3
     given = tasks["train-on-workers"]["inputs"]["parameters"]["workers"]["runtimeValue"]["constant"]
-    assert section(Look, given).count == 2
+    assert parse_section(PodSpec, given).count == 2
     assert tasks["evaluate"]["inputs"]["artifacts"]["model"]["taskOutputArtifact"] == {
         "outputArtifactKey": "model", "producerTask": "train-on-workers",
     }  # fmt: skip
@@ -268,7 +268,7 @@ def test_what_the_cluster_file_leaves_open_is_left_open_for_workers(tmp_path: Pa
     assert done.exit_code == 0, done
     tasks = specification(tmp_path / "p.yaml")[0]["components"]["comp-exit-handler-1"]["dag"]["tasks"]
     given = tasks["train-on-workers"]["inputs"]["parameters"]["workers"]["runtimeValue"]["constant"]
-    wanted = section(Look, given)
+    wanted = parse_section(PodSpec, given)
     assert (wanted.timeout, wanted.shared_memory, wanted.user, wanted.group) == (None, None, None, None)
 
 
@@ -324,9 +324,9 @@ def test_tf_config_that_is_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_jobs_name_is_its_steps_and_its_orders() -> None:
-    order = Order({"train": {"epochs": 1}}, {}, "", "")
-    assert order.name("s3://runs/1/model") == Order({"train": {"epochs": 1}}, {}, "", "").name("s3://runs/1/model")
-    others = {order.name("s3://runs/2/model"), Order({"train": {"epochs": 2}}, {}, "", "").name("s3://runs/1/model")}
+    order = JobSpec({"train": {"epochs": 1}}, {}, "", "")
+    assert order.name("s3://runs/1/model") == JobSpec({"train": {"epochs": 1}}, {}, "", "").name("s3://runs/1/model")
+    others = {order.name("s3://runs/2/model"), JobSpec({"train": {"epochs": 2}}, {}, "", "").name("s3://runs/1/model")}
     assert len(others | {order.name("s3://runs/1/model")}) == 3
     assert all(len(name) <= 40 and name.replace("-", "").isalnum() for name in others)  # names of pods grow from it
 
@@ -345,7 +345,9 @@ def test_later_steps_read_the_parameters_of_a_training_on_workers(
     kubernetes: KubernetesServer, training: Training, tmp_path: Path
 ) -> None:
     """As from a cluster's metadata store; the one training of a sweep that `choose` can only choose."""
-    given = json.loads(json.dumps(params.load(params.packaged_file()).model_dump()), parse_int=float)  # as by kfp
+    given = json.loads(
+        json.dumps(config.load_params(config.packaged_file()).model_dump()), parse_int=float
+    )  # as by kfp
     sections = [given[name] for name in ("train", "model", "tracking", "catalog", "pairs", "preprocess")]
     inputs = [stored(dsl.Dataset(name=file.name, uri=str(file))) for file in training.inputs]
     model, history, run = (dsl.Model(name=file.name, uri=str(file)) for file in training.outputs)
@@ -513,10 +515,10 @@ def test_a_role_that_may_not_patch_costs_no_training(
 def test_what_workers_cannot_train_by_is_told_before_anything_is_asked(
     kubernetes: KubernetesServer, training: Training
 ) -> None:
-    given = params.load(params.packaged_file(), ["train.strategy=one"]).train
+    given = config.load_params(config.packaged_file(), ["train.strategy=one"]).train
     with pytest.raises(InputError, match=r"train.strategy one: 2 workers train together by auto or multi_worker"):
         launch(training.inputs, *training.outputs, training.order, given, look(training.volume), "a step")
-    training.order = Order({}, {}, "", "/elsewhere/checkpoints")
+    training.order = JobSpec({}, {}, "", "/elsewhere/checkpoints")
     with pytest.raises(InputError, match=r"checkpoints /elsewhere/checkpoints: workers share .*volume alone"):
         training.here()
     assert not kubernetes.asked
@@ -550,7 +552,7 @@ def test_two_workers_of_which_one_is_lost_train_what_one_machine_trains(
 ) -> None:
     """Of the same data and parameters, so of the same global batch: weights equal up to rounding, and one run."""
     alone = workspace / "artifacts"
-    given = json.loads(json.dumps(params.load(workspace / "params.yaml").model_dump()), parse_int=float)
+    given = json.loads(json.dumps(config.load_params(workspace / "params.yaml").model_dump()), parse_int=float)
     given["train"]["checkpoint_every"] = 1.0
     metadata = {"path": "data", "hash": "b.dir"}
     read = [dsl.Dataset(name=file.name, uri=str(alone / file.name), metadata=metadata) for file in map(Path, INPUTS)]

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from siamese.drift import differences
-from siamese.drift.differences import Difference, Sample
+from siamese.monitoring import differences
+from siamese.monitoring.differences import Difference, Sample
 from siamese.params import DriftParams
 
 ORL = Path(os.environ.get("SIAMESE_REAL_DATA", "nowhere")) / "orl_faces"

@@ -17,9 +17,11 @@ from image_writers import RGB, bmp, bmp_rows, chunk, encoded, exif, on_white, pn
 from odd_images import UPRIGHT, seen_by_pillow
 from PIL import Image
 
-from siamese import catalog, images, transform
-from siamese.images import ImageInfo
+from siamese.data import catalog
+from siamese.data.images import formats
+from siamese.data.images.formats import ImageInfo
 from siamese.params import CatalogParams
+from siamese.preprocessing import transform
 
 MAX_PIXELS = 1_000_000
 SAMPLE = 150
@@ -46,8 +48,8 @@ def photographs(folder: Path, count: int) -> list[Path]:
 
 def decoded(data: bytes) -> np.ndarray:
     """int [height, width, 3]: as the catalog takes the file and the pipeline decodes it."""
-    pixels = transform._full_size(tf.constant(images.canonical(data, MAX_PIXELS))).numpy()
-    info = images.check(data, MAX_PIXELS)
+    pixels = transform._full_size(tf.constant(formats.canonical(data, MAX_PIXELS))).numpy()
+    info = formats.check(data, MAX_PIXELS)
     assert (info.height, info.width, 3) == pixels.shape
     return pixels.astype(int)
 
@@ -74,7 +76,7 @@ def test_as_they_are(folder: Path) -> None:
     assert len(sample) == SAMPLE
     for file in sample:
         data = file.read_bytes()
-        assert images.canonical(data, MAX_PIXELS) is data
+        assert formats.canonical(data, MAX_PIXELS) is data
         tolerance = 1 if file.suffix == ".jpg" else 0
         np.testing.assert_allclose(decoded(data), seen_by_pillow(data), rtol=0, atol=tolerance, err_msg=str(file))
 

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from siamese import fetch, trials
-from siamese.claims import fused
+from siamese.data.datasets import fetch
+from siamese.evaluation import trials
+from siamese.evaluation.score_fusion import fused
 from siamese.params import EvaluateParams
 
 DATA = Path(os.environ.get("SIAMESE_REAL_DATA", "nowhere"))

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import io
 import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
 import typer
 
-from siamese import backend
-from siamese.cli import data, drift, gallery, promotion, questions, registry, serving, steps, tracking, use
-from siamese.dvc_stage import unchanged_inputs
-from siamese.errors import ExitCode, InputError
-from siamese.progress import say
-from siamese.signals import Interrupted, handled
-
-TERMINATED = 128 + signal.SIGTERM
-TRACEBACK = "SIAMESE_TRACEBACK"  # set to anything: an unexpected failure shows where it happened
+from siamese import process, tf_runtime
+from siamese.cli import datasets, identification, info, model, monitoring, promotion, registry, serving, steps, tracking
+from siamese.tracking.dvc_stage import unchanged_inputs
 
 app = typer.Typer(
     name="siamese",
@@ -33,14 +25,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (steps, data, registry, promotion, use, gallery, serving, drift, questions, tracking):
+for module in (steps, datasets, registry, promotion, model, identification, serving, monitoring, info, tracking):
     module.add_to(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The console command."""
     _open_closed_streams()
-    backend.start_quickly()
+    tf_runtime.start_quickly()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a letter that a terminal lacks must not cost the answer
     code = run(arguments)
@@ -70,58 +62,4 @@ def run(arguments: Sequence[str] | None = None) -> int:
         with unchanged_inputs():
             return app(args=arguments, prog_name="siamese", standalone_mode=False)
 
-    return exit_code_of(work)
-
-
-def exit_code_of(work: Callable[[], int | None]) -> int:
-    """Does `work` and gives the exit code of a process that did it, None counting as 0.
-
-    What goes wrong is one line on standard error, an interruption too.
-    """
-    # SIGTERM unwinds the stack, so that what is half written beside its place is removed.
-    with handled(lambda *_: sys.exit(TERMINATED), signal.SIGTERM):
-        try:
-            code = int(work() or ExitCode.DONE)
-            sys.stdout.flush()  # while a closed pipe can still be told
-            return code
-        except Interrupted as stopped:
-            return _failed(str(stopped), stopped.exit_code)
-        except (SystemExit, BrokenPipeError) as ended:  # by SIGTERM; or nobody reads what is printed
-            if isinstance(ended, SystemExit) and ended.code == TERMINATED:
-                return TERMINATED
-            return ExitCode.WRONG_INPUT
-        except Exception as error:
-            if os.environ.get(TRACEBACK):
-                raise
-            return _failed(_in_one_line(error))
-        finally:
-            _let_go_of_unwritable_streams()
-
-
-def _let_go_of_unwritable_streams() -> None:
-    """Python flushes both streams once more at exit, and where that fails the exit code would be its own, 120."""
-    for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
-
-
-def _in_one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, InputError):
-        return text
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # as where the answer goes; steps tell it themselves
-        return f"{text}: make room, then run again"
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}: see to the path and its permissions"
-    if isinstance(error, MemoryError):
-        return f"out of memory ({text or 'nothing more is free'}): give less at once, or use a machine with more"
-    if hasattr(error, "format_message"):  # Typer's own: an unknown command, option or value
-        return f"{error.format_message() or 'name a command'} (`siamese --help` shows what there is)"
-    return f"unexpected {type(error).__name__}: {text} (set {TRACEBACK}=1 to see where)"
-
-
-def _failed(line: str, exit_code: int = ExitCode.WRONG_INPUT) -> int:
-    say(f"siamese: {line}")
-    return exit_code
+    return process.exit_code_of(work)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from siamese.remote import is_uri
+from siamese.storage.object_store import is_uri
 
 
 def where(*names: str, help: str, **settings: Any) -> Any:

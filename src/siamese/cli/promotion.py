@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siamese import places
+from siamese import paths
 from siamese.cli.options import AsJson, ParamsFile, Settings, answer, where
 from siamese.cli.steps import Catalog, Images, Pairs
 from siamese.errors import ExitCode, InputError
-from siamese.remote import place
-from siamese.staging import staged
+from siamese.storage.object_store import as_path
+from siamese.storage.staging import staged
 
 if TYPE_CHECKING:
-    from siamese.promote import Promotion
+    from siamese.registry.comparison import Promotion
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,11 +26,11 @@ def add_to(app: typer.Typer) -> None:
 
 def models(params_file: ParamsFile = None, settings: Settings = None, as_json: AsJson = False) -> None:
     """List the versions of the registered model: aliases, figures, who promoted them."""
-    from siamese import models as question
-    from siamese.params import load
-    from siamese.registry import Registry
+    from siamese.config import load_params
+    from siamese.registry import versions as question
+    from siamese.registry.client import Registry
 
-    name = load(params_file, settings or []).registry.name
+    name = load_params(params_file, settings or []).registry.name
     found = Registry(name).versions()
     listed = [question.as_dict(version) for version in found]
     answer({"model": name, "versions": listed}, question.to_text(name, found), as_json)
@@ -41,9 +41,9 @@ def promote(
         str | None,
         typer.Argument(help="The version to judge: models:/NAME/VERSION.", show_default="the challenger"),
     ] = None,
-    catalog_file: Catalog = str(places.CATALOG),
-    pairs_file: Pairs = str(places.PAIRS),
-    images_folder: Images = str(places.IMAGES),
+    catalog_file: Catalog = str(paths.CATALOG),
+    pairs_file: Pairs = str(paths.PAIRS),
+    images_folder: Images = str(paths.IMAGES),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what the gate says.")] = False,
     trained: Annotated[
         bool,
@@ -57,35 +57,35 @@ def promote(
     as_json: AsJson = False,
 ) -> int:
     """Make a version champion, if the gate accepts it; exit code 3 if not."""
-    from siamese import promote as step
-    from siamese.params import load
-    from siamese.promote import candidate
-    from siamese.registry import Registry, resolve
+    from siamese.config import load_params
+    from siamese.registry import candidate, comparison
+    from siamese.registry.client import Registry, resolve
+    from siamese.registry.promote import run
 
-    params = load(params_file, settings or [])
+    params = load_params(params_file, settings or [])
     if version and trained:
         raise InputError(f"promote: {version} and --trained name two models; leave one of them out")
     registry, judged = resolve(version) if version else (Registry(params.registry.name), None)
     with staged() as at:
-        files = (at.input(catalog_file), at.input(pairs_file), place(images_folder), places.MODELS)
+        files = (at.input(catalog_file), at.input(pairs_file), as_path(images_folder), paths.MODELS)
         report = at.output_if_named(report_file)
         if trained and dry_run:
-            champion, result = candidate.judge(registry, places.MODEL, places.THRESHOLD, *files, params.promote)
-            return _told(registry.name, step.Promotion(None, champion, result, moved=False), report, as_json)
+            champion, result = candidate.judge(registry, paths.MODEL, paths.THRESHOLD, *files, params.promote)
+            return _told(registry.name, comparison.Promotion(None, champion, result, moved=False), report, as_json)
         if trained:
-            judged, against = candidate.registered_version(registry, places.MODEL, places.THRESHOLD, places.METRICS)
+            judged, against = candidate.registered_version(registry, paths.MODEL, paths.THRESHOLD, paths.METRICS)
             if against:
                 refusal = {"model": registry.name, "accepted": False, "reasons": [against], "moved": False}
                 answer(refusal, against, as_json)
                 return ExitCode.REFUSED
-        return _told(registry.name, step.run(registry, *files, params.promote, dry_run, judged), report, as_json)
+        return _told(registry.name, run(registry, *files, params.promote, dry_run, judged), report, as_json)
 
 
 def _told(model: str, done: Promotion, report_file: Path | None, as_json: bool) -> int:
     """Says what came of it; its exit code."""
-    from siamese.files import whole_file
-    from siamese.progress import say
-    from siamese.promote import gate_report
+    from siamese.console import log
+    from siamese.registry import gate_report
+    from siamese.storage.files import atomic_file
 
     version = f"version {done.challenger.number} of {model}" if done.challenger else "the model trained here"
     if done.result is None:
@@ -94,10 +94,10 @@ def _told(model: str, done: Promotion, report_file: Path | None, as_json: bool) 
         return ExitCode.DONE
     report = gate_report.as_dict(model, done.challenger, done.champion, done.result) | {"moved": done.moved}
     if report_file:
-        with whole_file(report_file) as beside:
+        with atomic_file(report_file) as beside:
             beside.write_text(gate_report.to_markdown(report), encoding="utf-8")
     for note in done.result.notes:
-        say(f"note: {note}")
+        log(f"note: {note}")
     verdict = done.result.verdict
     if not verdict.accepted:
         answer(report, "\n".join(f"{version} refused: {reason}" for reason in verdict.reasons), as_json)
@@ -115,11 +115,11 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Take the last promotion back: the version before is champion again."""
-    from siamese import promote as step
-    from siamese.params import load
-    from siamese.registry import Registry
+    from siamese.config import load_params
+    from siamese.registry import promote as step
+    from siamese.registry.client import Registry
 
-    name = load(params_file, settings or []).registry.name
+    name = load_params(params_file, settings or []).registry.name
     before, now = step.rollback(Registry(name), why)
     text = f"version {now.number} of {name} is champion again, in place of version {before.number}"
     answer({"model": name, "champion": now.number, "rolled_back": before.number}, text, as_json)

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from siamese import places
+from siamese import paths
 from siamese.cli.options import AsJson, ParamsFile, Settings, answer, where
 from siamese.cli.steps import Catalog, Data, History, Metrics, Model, Plots, Report, Run, Threshold
-from siamese.remote import place
-from siamese.staging import staged
+from siamese.storage.object_store import as_path
+from siamese.storage.staging import staged
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,27 +21,27 @@ def add_to(app: typer.Typer) -> None:
 
 
 def register(
-    model_folder: Model = str(places.MODEL),
-    threshold_file: Threshold = str(places.THRESHOLD),
-    metrics_file: Metrics = str(places.METRICS),
-    plots_folder: Plots = str(places.PLOTS),
-    report_file: Report = str(places.REPORT),
-    catalog_file: Catalog = str(places.CATALOG),
-    history_file: History = str(places.HISTORY),
-    run_file: Run = str(places.RUN),
+    model_folder: Model = str(paths.MODEL),
+    threshold_file: Threshold = str(paths.THRESHOLD),
+    metrics_file: Metrics = str(paths.METRICS),
+    plots_folder: Plots = str(paths.PLOTS),
+    report_file: Report = str(paths.REPORT),
+    catalog_file: Catalog = str(paths.CATALOG),
+    history_file: History = str(paths.HISTORY),
+    run_file: Run = str(paths.RUN),
     data: Data = None,
     params_file: ParamsFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the trained model a version of the registered model, the challenger; nothing if it is one already."""
-    from siamese import linked_folders
-    from siamese import register as step
-    from siamese.dvc_stage import params_used
-    from siamese.params import load
+    from siamese.config import load_params
+    from siamese.data import linked_folders
+    from siamese.registry import register as step
+    from siamese.tracking.dvc_stage import params_used
 
-    params = params_used(load(params_file, settings or []), [Path(metrics_file), Path(threshold_file)])
-    data_folder = place(data or params.data.path)
+    params = params_used(load_params(params_file, settings or []), [Path(metrics_file), Path(threshold_file)])
+    data_folder = as_path(data or params.data.path)
     linked_folders.warn(data_folder)
     with staged() as at:
         registered = step.run(
@@ -72,11 +72,11 @@ def lineage(
     as_json: AsJson = False,
 ) -> None:
     """Tell which data, code and parameters a registered model came from, and the commands that make it again."""
-    from siamese import lineage as question
-    from siamese.params import load
-    from siamese.registry import CHAMPION, SCHEME
+    from siamese.config import load_params
+    from siamese.registry import lineage as question
+    from siamese.registry.client import CHAMPION, SCHEME
 
-    reference = model or f"{SCHEME}{load(params_file, settings or []).registry.name}@{CHAMPION}"
+    reference = model or f"{SCHEME}{load_params(params_file, settings or []).registry.name}@{CHAMPION}"
     if save_params:
         with staged() as at:
             question.save_params(reference, at.output(save_params))

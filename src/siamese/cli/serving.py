@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from siamese import places
+from siamese import paths
+from siamese.cli.model import AnyModel, ItsThreshold, OwnThreshold
 from siamese.cli.options import ParamsFile, Settings, here
-from siamese.cli.use import AnyModel, ItsThreshold, OwnThreshold
-from siamese.staging import staged
+from siamese.storage.staging import staged
 
 
 def add_to(app: typer.Typer) -> None:
@@ -19,7 +19,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def serve(
-    model: AnyModel = str(places.MODEL),
+    model: AnyModel = str(paths.MODEL),
     threshold_file: ItsThreshold = None,
     threshold: OwnThreshold = None,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: all of this machine's.")] = "127.0.0.1",
@@ -32,10 +32,10 @@ def serve(
     settings: Settings = None,
 ) -> None:
     """Answer over HTTP which images show the same identity, until stopped by SIGTERM or Ctrl-C."""
-    from siamese.params import load
+    from siamese.config import load_params
     from siamese.serving import server
 
-    params = load(params_file, settings or [])
+    params = load_params(params_file, settings or [])
     limits, max_pixels = params.serve, params.data.max_pixels
     with staged() as at:
         own = at.input_if_named(threshold_file)

@@ -16,10 +16,10 @@ def add_to(app: typer.Typer) -> None:
 
 def sync(as_json: AsJson = False) -> None:
     """Send to the tracking server what it missed while it was away."""
-    from siamese.tracking.server import shown, tracking_uri
+    from siamese.tracking.client import tracking_uri, without_credentials
     from siamese.tracking.sync import sync as send_all
 
-    server = shown(tracking_uri())
+    server = without_credentials(tracking_uri())
     done = send_all()
     lines = [f"sync: run {one.name}: {one.records} records to {server}" for one in done]
     answer(

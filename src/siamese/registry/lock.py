@@ -23,10 +23,10 @@ from datetime import UTC, datetime
 from typing import NamedTuple, Self
 from uuid import uuid4
 
+from siamese.console import log
 from siamese.errors import InputError
-from siamese.progress import say
-from siamese.registry import Registry
-from siamese.tracking.server import reached
+from siamese.registry.client import Registry
+from siamese.tracking.client import reraise_unreachable
 
 LEASE = 60.0  # seconds without a sign of the holder after which others take over; one request takes less than half
 PATIENCE = 5  # leases that one waits for others while nothing changes
@@ -81,7 +81,7 @@ class Lock:
                 return self
             if valid and not told and now - began > 1:
                 told = True
-                say(f"waiting for {valid[0].who}, who changes the registry since {valid[0].since}")
+                log(f"waiting for {valid[0].who}, who changes the registry since {valid[0].since}")
             time.sleep(random.uniform(*SOON))
         raise InputError(
             f"others have been changing the registry for {PATIENCE * LEASE:.0f} s: try again, or, if nobody is, "
@@ -119,7 +119,7 @@ class Lock:
 
         self._number, self._began = number, time.monotonic()
         tags = {TOKEN: self._token, WHO: self._who, SINCE: datetime.now(UTC).isoformat(timespec="seconds")}
-        with reached():
+        with reraise_unreachable():
             try:
                 self._client.create_registered_model(self._name_of(number), tags)
             except MlflowException as error:
@@ -141,7 +141,7 @@ class Lock:
         from mlflow.exceptions import MlflowException
 
         self._began = time.monotonic()
-        with reached():
+        with reraise_unreachable():
             try:
                 moment = datetime.now(UTC).isoformat()  # compared with nothing: it only has to be another one
                 self._client.set_registered_model_tag(self._name_of(self._number), RENEWED, moment)
@@ -157,7 +157,7 @@ class Lock:
 
     def _there(self) -> dict[int, _Made]:
         """The locks that exist, by number."""
-        with reached():
+        with reraise_unreachable():
             found = self._client.search_registered_models(f"name LIKE '{self._name}%'", max_results=1000)
         made = {}
         for one in found:
@@ -176,5 +176,5 @@ class Lock:
         return self._name if number == 1 else f"{self._name}.{number}"
 
     def _delete(self, number: int) -> None:
-        with suppress(InputError), reached():
+        with suppress(InputError), reraise_unreachable():
             self._client.delete_registered_model(self._name_of(number))

@@ -14,15 +14,15 @@ from types import FrameType
 
 import uvicorn
 
+from siamese.console import log as say
 from siamese.errors import InputError
+from siamese.monitoring.prediction_log import PredictionLog
 from siamese.params import ServeParams
-from siamese.progress import say
-from siamese.serving import model
-from siamese.serving.application import application
+from siamese.process import handle_signals
+from siamese.serving import loaded_model
+from siamese.serving.app import application
 from siamese.serving.metrics import Metrics
-from siamese.serving.predictions import Log
 from siamese.serving.service import Service
-from siamese.signals import handled
 
 _SECONDS_TO_WRITE = 5.0  # of what the log still holds at the end
 
@@ -41,7 +41,7 @@ def run(
     """Serves until SIGTERM or SIGINT; requests under way are answered first, a second signal ends at once.
 
     Args:
-        reference, threshold_file, own_threshold: as in `siamese.serving.model.load`.
+        reference, threshold_file, own_threshold: as in `siamese.serving.loaded_model.load`.
         host, port: where to listen; port 0: one that is free.
         log_file: predictions are appended to it; None: they aren't logged.
         access_log: whether each request is a line on standard error.
@@ -52,7 +52,7 @@ def run(
         InputError: the place to listen, the log, the model, its threshold or the registry can't be used.
     """
     figures = Metrics()
-    log = Log(log_file, figures.dropped.inc) if log_file else None
+    log = PredictionLog(log_file, figures.dropped.inc) if log_file else None
     service = Service(limits, max_pixels, figures, log)
     server = _Server(
         uvicorn.Config(
@@ -73,7 +73,7 @@ def run(
         address = _address_of(socket_)
 
         def load() -> None:
-            service.model = loaded = model.load(reference, threshold_file, own_threshold)
+            service.model = loaded = loaded_model.load(reference, threshold_file, own_threshold)
             figures.model.labels(str(loaded)).set(1)
             say(f"serving {loaded.name} version {loaded.version} at {address}")
 
@@ -117,7 +117,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        with handled(self.handle_exit, signal.SIGTERM, signal.SIGINT):
+        with handle_signals(self.handle_exit, signal.SIGTERM, signal.SIGINT):
             yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

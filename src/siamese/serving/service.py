@@ -12,15 +12,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from siamese.images import Rejected, canonical, check
+from siamese.data.images.formats import Rejected, canonical, check
+from siamese.models.verify import Verification
+from siamese.monitoring.prediction_log import Prediction, PredictionLog, Statistics, statistics_of
 from siamese.params import ServeParams
-from siamese.pool import available
 from siamese.serving.batcher import Batcher, together
+from siamese.serving.http_errors import HttpError
+from siamese.serving.loaded_model import LoadedModel
 from siamese.serving.metrics import Metrics
-from siamese.serving.model import Model
-from siamese.serving.predictions import Log, Prediction, Statistics, statistics_of
-from siamese.serving.refusals import Refused
-from siamese.verify import Verdict
+from siamese.storage.parallel import available
 
 Result = TypeVar("Result")
 
@@ -36,23 +36,23 @@ class Decoded:
 class Service:
     """A model at work. `model` is None until it's loaded."""
 
-    def __init__(self, limits: ServeParams, max_pixels: int, metrics: Metrics, log: Log | None) -> None:
+    def __init__(self, limits: ServeParams, max_pixels: int, metrics: Metrics, log: PredictionLog | None) -> None:
         self.limits = limits
-        self.model: Model | None = None
+        self.model: LoadedModel | None = None
         self._max_pixels = max_pixels
         self._log = log
         self._workers = ThreadPoolExecutor(available(), "worker")
         self._batcher = Batcher(self._embed, limits.batch, limits.wait_ms / 1000, limits.queue, metrics.batch_embedded)
         metrics.watch_queue(lambda: self._batcher.held)
 
-    def loaded(self) -> Model:
+    def loaded(self) -> LoadedModel:
         """The model.
 
         Raises:
             Refused: it's still being loaded.
         """
         if self.model is None:
-            raise Refused(503, "loading", "the model is being loaded: ask again in some seconds", retry_after=1)
+            raise HttpError(503, "loading", "the model is being loaded: ask again in some seconds", retry_after=1)
         return self.model
 
     def places(self) -> AbstractContextManager[Callable[[int], None]]:
@@ -87,12 +87,12 @@ class Service:
         }
         return await together(self.in_thread(self._decode, name, data) for name, data in named.items())
 
-    async def verify(self, request_id: str, images: Sequence[Decoded]) -> Verdict:
+    async def verify(self, request_id: str, images: Sequence[Decoded]) -> Verification:
         """Compares two images, and logs the answer."""
         model = self.loaded()
         embeddings = await self.embed(images)
         found = (await self.in_thread(model.verifier.score, embeddings[:1], embeddings[1:]))[0]
-        verdict = Verdict(bool(found >= np.float32(model.threshold)), float(found), model.threshold)
+        verdict = Verification(bool(found >= np.float32(model.threshold)), float(found), model.threshold)
         if self._log:
             seen = [image.statistics for image in images if image.statistics]
             said = verdict.score, verdict.threshold, verdict.same
@@ -108,7 +108,7 @@ class Service:
             info = check(data, self._max_pixels)
             encoded = canonical(data, self._max_pixels)
         except Rejected as reason:
-            raise Refused(400, str(reason).partition(":")[0], f"{name}: {reason}") from None
+            raise HttpError(400, str(reason).partition(":")[0], f"{name}: {reason}") from None
         pixels = self._pixels(name, info.format, encoded)
         return Decoded(pixels, statistics_of(info, pixels) if self._log else None)
 
@@ -118,7 +118,7 @@ class Service:
         try:
             return self.loaded().verifier.pixels([encoded])[0]
         except InvalidArgumentError:  # what `check` let pass, and TensorFlow doesn't
-            raise Refused(400, f"damaged {format}", f"{name}: damaged {format}: can't be decoded") from None
+            raise HttpError(400, f"damaged {format}", f"{name}: damaged {format}: can't be decoded") from None
 
     def _embed(self, pixels: np.ndarray) -> np.ndarray:
         return self.loaded().verifier.embed(pixels)

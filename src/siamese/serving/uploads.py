@@ -12,8 +12,8 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from siamese import base64_images
-from siamese.serving.refusals import Refused
+from siamese.data.images import base64_images
+from siamese.serving.http_errors import HttpError
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
 
@@ -24,11 +24,11 @@ def refuse_other_kinds(headers: Headers) -> None:
     """Raises `Refused` unless the body is MULTIPART or JSON, and not compressed."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in (MULTIPART, JSON):
-        raise Refused(
+        raise HttpError(
             415, "content type", f"Content-Type is {_quoted(kind) if kind else 'missing'}: send {MULTIPART} or {JSON}"
         )
     if headers.get("content-encoding", "identity").lower() != "identity":
-        raise Refused(415, "content type", "the body is compressed: send it without Content-Encoding")
+        raise HttpError(415, "content type", "the body is compressed: send it without Content-Encoding")
 
 
 async def body_of(request: Request, most: int) -> bytes:
@@ -38,7 +38,7 @@ async def body_of(request: Request, most: int) -> bytes:
         Refused: it is larger, or says so.
         ClientDisconnect: the client has gone.
     """
-    too_large = Refused(413, "body too large", f"the body is larger than {most} bytes: send smaller images")
+    too_large = HttpError(413, "body too large", f"the body is larger than {most} bytes: send smaller images")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > most:
         raise too_large
@@ -72,18 +72,18 @@ def images_of(content_type: str, body: bytes, fields: Fields) -> dict[str, list[
 def _from_multipart(content_type: str, body: bytes, fields: Fields) -> dict[str, list[bytes]]:
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
-        raise Refused(400, "malformed body", "Content-Type names no boundary: let the client set this header")
+        raise HttpError(400, "malformed body", "Content-Type names no boundary: let the client set this header")
     parts = _Parts(fields)
     try:
         parser = MultipartParser(boundary, parts.callbacks())
         parser.write(body)
         parser.finalize()
     except FormParserError:
-        raise Refused(
+        raise HttpError(
             400, "malformed body", f"the body is not {MULTIPART} with the boundary of its Content-Type"
         ) from None
     if not parts.ended:
-        raise Refused(400, "malformed body", "the body ends before its last boundary")
+        raise HttpError(400, "malformed body", "the body ends before its last boundary")
     return parts.images
 
 
@@ -149,7 +149,7 @@ def _from_json(body: bytes, fields: Fields) -> dict[str, list[bytes]]:
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
-        raise Refused(400, "malformed body", "the body is not JSON") from None
+        raise HttpError(400, "malformed body", "the body is not JSON") from None
     if not isinstance(found, dict):
         raise _wrong(f"the body is no JSON object: send {_wanted(fields)}")
     for name in found:
@@ -171,12 +171,12 @@ def _decoded(name: str, value: Any, fields: Fields) -> list[bytes]:
         raise _wrong(f"{_quoted(name)} {obstacle}") from None
 
 
-def _too_many(name: str, fields: Fields) -> Refused:
+def _too_many(name: str, fields: Fields) -> HttpError:
     return _wrong(f"{_quoted(name)} has too many images: send at most {fields[name] or 1}")
 
 
-def _wrong(sentence: str) -> Refused:
-    return Refused(422, "wrong fields", sentence)
+def _wrong(sentence: str) -> HttpError:
+    return HttpError(422, "wrong fields", sentence)
 
 
 def _wanted(fields: Fields) -> str:

@@ -21,12 +21,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from siamese.files import only_one, write_json
-from siamese.places import TRACKING
-from siamese.tracking.server import project
+from siamese.paths import CHECKPOINT, TRACKING
+from siamese.storage.files import only_one, write_json
+from siamese.tracking.client import project
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"  # MLflow's names of a run's status
-CHECKPOINT = Path("training/checkpoint")  # below `files/`, and the artifact's path
 
 _JOURNAL, _SENT, _FILES = "journal.jsonl", "sent.json", "files"
 

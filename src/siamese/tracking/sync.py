@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siamese.dvc_stage import params_used
+from siamese.console import log
 from siamese.errors import InputError
-from siamese.files import existing
 from siamese.params import Params
-from siamese.progress import say
-from siamese.tracking import facts, journal, record
-from siamese.tracking.forward import find_run, send
+from siamese.storage.files import require_exists
+from siamese.tracking import journal, provenance, recorder
+from siamese.tracking.client import Unreachable, connect, reraise_unreachable, tracking_uri, without_credentials
+from siamese.tracking.dvc_stage import params_used
+from siamese.tracking.forwarder import find_run, send
 from siamese.tracking.journal import Journal, Sent
-from siamese.tracking.server import Unreachable, connect, reached, shown, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,8 +50,8 @@ def sync() -> list[Synced]:
         with holding:
             if not _note_end(kept):
                 host = kept.machine().get("host", "another machine")
-                say(f"sync: run {kept.beginning()['name']} goes on, or was killed, on {host}; run `siamese sync` there")
-            if kept.begun() and kept.left(shown(uri)):
+                log(f"sync: run {kept.beginning()['name']} goes on, or was killed, on {host}; run `siamese sync` there")
+            if kept.begun() and kept.left(without_credentials(uri)):
                 client = client or connect(uri)
                 try:
                     run_id, records = send(kept, client, uri)
@@ -79,14 +79,14 @@ def ensure_run(run_file: Path, history_file: Path, catalog_file: Path, params: P
     client = connect(uri)
     kept = Journal.of(training)
     if not kept.begun():
-        with reached():
+        with reraise_unreachable():
             run_id = find_run(client, training, _experiments(client))
         if run_id:
             return run_id
         record_afterwards(kept, history_file, catalog_file, params)
     run_id, _ = send(kept, client, uri)
     if run_id is None or not _there(client, run_id):
-        kept.mark(shown(uri), Sent())
+        kept.mark(without_credentials(uri), Sent())
         run_id, _ = send(kept, client, uri)
     if run_id is None:
         raise InputError(f"{kept.folder}: holds no record of the training: remove the folder, and run this again")
@@ -101,15 +101,15 @@ def record_afterwards(kept: Journal, history_file: Path, catalog_file: Path, par
     """
     import pandas as pd
 
-    existing(catalog_file, "siamese catalog")
-    existing(history_file, "siamese train")
+    require_exists(catalog_file, "siamese catalog")
+    require_exists(history_file, "siamese train")
     ended = int(history_file.stat().st_mtime * 1000)
     params = params_used(params, [history_file, catalog_file])
-    known = facts.tags(params.data.path, catalog_file) | {facts.RECORDED: "after training"}
-    record.add_beginning(kept, params, known, key=None, time=ended)
-    record.add_files(kept, params, catalog_file)
+    known = provenance.tags(params.data.path, catalog_file) | {provenance.RECORDED: "after training"}
+    recorder.add_beginning(kept, params, known, key=None, time=ended)
+    recorder.add_files(kept, params, catalog_file)
     rows = pd.read_csv(history_file).to_dict("records")
-    record.add_epochs(kept, [{str(name): None if pd.isna(row[name]) else row[name] for name in row} for row in rows])
+    recorder.add_epochs(kept, [{str(name): None if pd.isna(row[name]) else row[name] for name in row} for row in rows])
     kept.keep(history_file, "training/history.csv")
     kept.add("status", value=journal.FINISHED, time=ended)
 
@@ -132,7 +132,7 @@ def _note_end(kept: Journal) -> bool:
 
 
 def _training_of(run_file: Path) -> str:
-    existing(run_file, "siamese train")
+    require_exists(run_file, "siamese train")
     with suppress(OSError, ValueError, KeyError, TypeError):
         content: Any = json.loads(run_file.read_text(encoding="utf-8"))
         return str(content["training"])
@@ -152,7 +152,7 @@ def _experiments(client: MlflowClient) -> list[str]:
 def _there(client: MlflowClient, run_id: str) -> bool:
     from mlflow.exceptions import MlflowException
 
-    with reached():
+    with reraise_unreachable():
         try:
             return client.get_run(run_id).info.lifecycle_stage == "active"
         except MlflowException as error:
