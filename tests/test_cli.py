@@ -114,7 +114,7 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
 
 def test_sigterm_removes_what_is_half_written(tmp_path) -> None:
     program = (
-        "import os, signal, pathlib; from siamese import cli, files, params\n"
+        "import os, signal, pathlib; from siamese import cli, config; from siamese.storage import files\n"
         "def step(*_, **__):\n"
         "    with files.whole_file(pathlib.Path('out')) as beside:\n"
         "        beside.write_text('half'); os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"

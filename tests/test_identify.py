@@ -28,6 +28,7 @@ from siamese.identification.identify import Answer, Candidate, Identifier
 from siamese.identification.open_set_threshold import OpenSetThreshold
 from siamese.models.scoring import Head
 from siamese.models.verifier import Verifier, read_image
+from siamese.registry.locator import resolve_model
 
 MAX = 10**8
 Run = Callable[..., tuple[int, str, str]]
@@ -355,7 +356,7 @@ def test_as_a_library(model: Path, people: Path, enrolled: Path) -> None:
     """What docs/gallery.md shows."""
     from siamese.identification.identify import prepare
 
-    identifier = prepare(enrolled, model, "best", top=2, far=0.05, own_threshold=None)
+    identifier = prepare(enrolled, resolve_model(model), "best", top=2, far=0.05, own_threshold=None)
     image = sorted((people / "eight/writer-006").iterdir())[0]
     (answer,) = identifier.of_encoded([read_image(image, MAX)])
     assert answer.candidates[0].identity == "writer-006" and len(answer.candidates) == 2

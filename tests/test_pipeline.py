@@ -138,41 +138,35 @@ def test_the_commands_paths_are_those_of_dvc_yaml() -> None:
     assert yaml.safe_load((ROOT / "data/dvc.yaml").read_text())["stages"]["sample"]["outs"] == [str(paths.SAMPLE)]
 
 
-# What every step uses without its result depending on it.
-INFRASTRUCTURE = {
-    "backend",
-    "checkpoints",
-    "errors",
-    "files",
-    "foreign_models",
-    "params",
-    "progress",
-    "remote",
-    "signals",
-    "tables",
-}
+# What every step uses without its result depending on it: the root modules and storage.
+INFRASTRUCTURE = {"storage", "__init__", *(file.stem for file in (ROOT / "src/siamese").glob("*.py"))}
 
 
-def modules_used_by(module: str, seen: set[str]) -> set[str]:
-    """The project's modules that a module imports, and those that they import."""
-    place = ROOT / "src/siamese" / module
-    for file in place.glob("*.py") if place.is_dir() else [place.with_suffix(".py")]:
-        for node in ast.walk(ast.parse(file.read_text())):
-            names = []
-            if isinstance(node, ast.ImportFrom) and node.module == "siamese":
-                names = [name.name for name in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("siamese."):
-                names = [node.module.split(".")[1]]
-            for name in set(names) - seen:
-                if (place.with_name(f"{name}.py")).exists() or place.with_name(name).is_dir():
-                    seen.add(name)
-                    modules_used_by(name, seen)
+def modules_used_by(file: Path, seen: set[Path]) -> set[Path]:
+    """The library's files that a file imports, and those that they import."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "siamese":
+            names = [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
+        for name in names:
+            imported = ROOT / "src" / name.replace(".", "/")
+            if imported.with_suffix(".py").is_file() and imported.with_suffix(".py") not in seen:
+                seen.add(imported.with_suffix(".py"))
+                modules_used_by(imported.with_suffix(".py"), seen)
     return seen
 
 
 def test_every_stage_is_the_command_of_its_name_and_depends_on_all_code_that_decides_its_result() -> None:
+    library = ROOT / "src/siamese"
     for file in ("dvc.yaml", "data/dvc.yaml"):
         for name, stage in yaml.safe_load((ROOT / file).read_text())["stages"].items():
             assert stage["cmd"].split()[:2] == ["siamese", name]
-            listed = {dep.split("/")[2].removesuffix(".py") for dep in stage["deps"] if dep.startswith("src/siamese/")}
-            assert modules_used_by(name, {name}) - INFRASTRUCTURE - listed == set(), name
+            (step,) = [place for place in library.rglob(f"{name}.py") if place.parent.name != "cli"]
+            listed = [ROOT / dep for dep in stage["deps"] if dep.startswith("src/siamese/")]
+            used = {
+                place
+                for place in modules_used_by(step, {step})
+                if place.relative_to(library).parts[0].removesuffix(".py") not in INFRASTRUCTURE
+            }
+            missing = {place for place in used if not any(place.is_relative_to(folder) for folder in listed)}
+            assert missing == set(), name

@@ -116,7 +116,7 @@ def test_a_fresh_process_ends_well_says_little_and_asks_no_network(plain: Path) 
         "import os, socket, sys\n"
         "socket.getaddrinfo = lambda *_: os._exit(77)\n"
         "from pathlib import Path\n"
-        "from siamese import errors, preprocess\n"
+        "from siamese import errors; from siamese.preprocessing import preprocess\n"
         "from siamese.params import PreprocessParams\n"
         "params = PreprocessParams(\n"
         "    crop=1, standardise=False, images_per_shard=9, runner='DirectRunner', runner_options={}\n"

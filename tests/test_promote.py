@@ -645,7 +645,8 @@ def test_a_model_that_is_not_there_is_one_line(run, pictures: list[str], referen
 def test_a_folder_is_used_without_a_thought_of_the_registry(folder: Path) -> None:
     """What keeps `siamese verify` as quick as it was: MLflow takes seconds to import."""
     program = (
-        "import sys; from siamese import references; references.find('artifacts/model'); print('mlflow' in sys.modules)"
+        "import sys; from siamese.registry.locator import resolve_model\n"
+        "resolve_model('artifacts/model'); print('mlflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout == b"False\n"
 

@@ -31,7 +31,7 @@ from storage_servers import free_port
 from siamese import cli
 from siamese.errors import ExitCode, InputError
 from siamese.params import IMAGE_SHAPE
-from siamese.preprocessing import beam, preprocess
+from siamese.preprocessing import beam_runner, preprocess
 
 ROOT = Path(__file__).parents[1]
 BZ2 = base64.b64encode(b"BZh")  # how what Beam pickles begins
@@ -90,7 +90,7 @@ def documented(runner: str) -> dict[str, Any]:
 
 def test_runner_options_reach_beam() -> None:
     wanted = params(runner="DataflowRunner", **CLOUD, num_workers=3, experiments=["a", "b"])
-    read = beam.pipeline_options(wanted).get_all_options()
+    read = beam_runner.pipeline_options(wanted).get_all_options()
     assert (read["project"], read["num_workers"], read["experiments"]) == ("my-project", 3, ["a", "b"])
 
 
@@ -120,13 +120,13 @@ def test_what_is_wrong_with_a_runners_options_is_said_in_one_line(
     runner: str, given: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message) as refused:
-        beam.pipeline_options(params(runner=runner, **given))
+        beam_runner.pipeline_options(params(runner=runner, **given))
     assert "\n" not in str(refused.value)
 
 
 def test_a_cloud_runner_is_not_sent_to_folders_of_this_machine() -> None:
     with pytest.raises(InputError, match=r"data: DataflowRunner's workers can't reach it: use folders in a bucket"):
-        beam.check(params(runner="DataflowRunner", **CLOUD), Path("/gcs/bucket/images"), Path("data"))
+        beam_runner.check(params(runner="DataflowRunner", **CLOUD), Path("/gcs/bucket/images"), Path("data"))
 
 
 @pytest.mark.parametrize("runner", ["PortableRunner", "FlinkRunner"])
@@ -134,14 +134,14 @@ def test_a_job_server_that_is_not_there_is_told_before_anything_is_done(runner: 
     endpoint = f"localhost:{free_port()}"
     wanted = params(runner=runner, job_endpoint=endpoint, job_server_timeout=1)
     with pytest.raises(InputError, match=rf"job_endpoint {endpoint}: no job server answered in 1 s: start it, or name"):
-        beam.check(wanted)
+        beam_runner.check(wanted)
 
 
 def test_workers_elsewhere_reach_a_mounted_bucket_by_its_name() -> None:
     cloud, here = params(runner="DataflowRunner", **CLOUD), params()
-    assert str(beam.reachable_from_workers(Path("/gcs/bucket/run/images"), cloud)) == "gs://bucket/run/images"
-    assert beam.reachable_from_workers(Path("/mnt/gcs/images"), cloud) == Path("/mnt/gcs/images")
-    assert beam.reachable_from_workers(Path("/gcs/bucket/run/images"), here) == Path("/gcs/bucket/run/images")
+    assert str(beam_runner.reachable_from_workers(Path("/gcs/bucket/run/images"), cloud)) == "gs://bucket/run/images"
+    assert beam_runner.reachable_from_workers(Path("/mnt/gcs/images"), cloud) == Path("/mnt/gcs/images")
+    assert beam_runner.reachable_from_workers(Path("/gcs/bucket/run/images"), here) == Path("/gcs/bucket/run/images")
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +252,7 @@ def test_sparks_executors_write_the_same_bytes(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     folder = catalog_of(tmp_path, some_files())
     run(folder, params(per_shard=4), out="here")
-    monkeypatch.setattr(beam, "runner", lambda _: spark.PySparkRunner())
+    monkeypatch.setattr(beam_runner, "runner", lambda _: spark.PySparkRunner())
     wanted = params(
         per_shard=4, runner="SparkRunner", spark_master_url="local[2]", temp_location=str(tmp_path / "temporary")
     )
@@ -308,7 +308,7 @@ def test_the_stages_are_the_documented_ones(sent: Sent) -> None:
     names = [transforms[one].unique_name for one in transforms[root].subtransforms]
     rows = re.findall(r"^\| (`.+?`) \| [^|]+ \|$", section("# Preprocessing"), re.MULTILINE)
     documented_stages = [name for row in rows for name in re.findall("`(.+?)`", row)]
-    assert sorted(names) == sorted(set(documented_stages) - set(beam.REQUIRED_OPTIONS))
+    assert sorted(names) == sorted(set(documented_stages) - set(beam_runner.REQUIRED_OPTIONS))
 
 
 def test_no_pixel_is_shuffled(sent: Sent) -> None:
@@ -345,7 +345,7 @@ def test_all_that_a_job_carries_is_understood_by_a_fresh_process(sent: Sent, tmp
         "    if does and does.payload:\n"
         "        pickler.loads(does.payload)\n"
         "        print(one.unique_name)\n"
-        "assert 'siamese.preprocess' in sys.modules and 'cataloged' not in sys.modules\n"
+        "assert 'siamese.preprocessing.preprocess' in sys.modules and 'cataloged' not in sys.modules\n"
     )
     command = [sys.executable, "-c", program, str(sent.staged / "pipeline.pb")]
     ended = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)

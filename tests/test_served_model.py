@@ -27,6 +27,7 @@ from waiting import PATIENCE
 from siamese.models.score import score_list
 from siamese.models.verify import Verification, verify
 from siamese.registry import packaging
+from siamese.registry.locator import resolve_model
 
 NO_PICKLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 MAX_PIXELS = 1_000_000
@@ -150,7 +151,7 @@ def test_many_pairs_have_the_scores_of_siamese_score(
     many = [*pairs, *((b, a) for a, b in pairs), (pairs[0][0], pairs[0][0])] * 12
     table(many, str).to_csv(tmp_path / "pairs.csv", index=False)
     files = workspace / "artifacts/model", workspace / "artifacts/threshold.json"
-    expected = score_list(tmp_path / "pairs.csv", *files, None, MAX_PIXELS)
+    expected = score_list(tmp_path / "pairs.csv", resolve_model(*files), None, MAX_PIXELS)
     found = model.predict(table(many).set_index(np.arange(len(many)) * 10))
     np.testing.assert_allclose(found.score, expected.score, rtol=0, atol=1e-6)
     assert found.index.tolist() == [10 * row for row in range(len(many))]

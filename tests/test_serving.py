@@ -33,6 +33,7 @@ from siamese import cli
 from siamese.models import verify
 from siamese.models.verifier import Verifier, read_image
 from siamese.monitoring import prediction_log
+from siamese.registry.locator import resolve_model
 
 MAX_PIXELS, MAX_BYTES, QUEUE, CLIENTS = 1_000_000, 1_000_000, 66, 32
 LIMITS = {
@@ -128,7 +129,7 @@ def test_answers_as_siamese_verify_does(client: httpx.Client, workspace: Path, f
     """As multipart and as JSON, in both orders."""
     for a, b in [(files[0], files[1]), (files[1], files[0]), (files[2], files[9]), (files[3], files[3])]:
         model, threshold = workspace / "artifacts/model", workspace / "artifacts/threshold.json"
-        expected = verify.verify(a, b, model, threshold, None, MAX_PIXELS)
+        expected = verify.verify(a, b, resolve_model(model, threshold), None, MAX_PIXELS)
         sent = {"anchor": text(a.read_bytes()), "other": text(b.read_bytes())}
         for answer in (asked(client, a.read_bytes(), b.read_bytes()), client.post("/verify", json=sent)):
             assert answer.status_code == 200, answer.text

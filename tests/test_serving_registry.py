@@ -19,9 +19,8 @@ from waiting import PATIENCE
 
 from siamese import cli
 from siamese.errors import InputError
-from siamese.models import trained_on
+from siamese.models import resolved_model, trained_on
 from siamese.models.verifier import Verifier
-from siamese.registry import locator
 from siamese.serving import loaded_model
 from siamese.tracking.client import TRACKING_URI
 
@@ -83,7 +82,7 @@ def test_a_model_that_gives_no_numbers_is_not_served(folder: Path, monkeypatch: 
         def score(self, anchors: np.ndarray, others: np.ndarray) -> np.ndarray:
             return np.full(len(anchors), np.nan, np.float32)
 
-    monkeypatch.setattr(locator.ResolvedModel, "load", lambda found: WithoutNumbers.load(found.place))
+    monkeypatch.setattr(resolved_model.ResolvedModel, "load", lambda found: WithoutNumbers.load(found.place))
     with pytest.raises(InputError, match="gives numbers that aren't finite"):
         loaded_model.load(str(folder), None, None)
 

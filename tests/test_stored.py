@@ -164,5 +164,5 @@ def test_more_files_than_may_be_open_at_once(tmp_path: Path, monkeypatch: pytest
 
 
 def test_importing_it_does_not_import_tensorflow() -> None:
-    program = "import sys, siamese.stored; sys.exit('tensorflow' in sys.modules)"
+    program = "import sys, siamese.preprocessing.pixel_store; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

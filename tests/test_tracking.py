@@ -877,7 +877,7 @@ SENDER = """
 import sys
 from siamese.tracking.forward import send
 from siamese.tracking.journal import Journal
-from siamese.tracking.server import connect, tracking_uri
+from siamese.tracking.client import connect, tracking_uri
 client = connect()
 print("ready", flush=True)
 sys.stdin.readline()
@@ -906,7 +906,7 @@ def test_a_sweep_that_begins_with_two_trainings_at_once_has_one_parent(
 
 def test_killed_while_the_database_is_made_nothing_is_left_of_it(tmp_path: Path) -> None:
     """MLflow makes its first tables, then the others step by step, and can't use a file that has but some of them."""
-    program = "from siamese.tracking.server import connect; connect().search_experiments()"
+    program = "from siamese.tracking.client import connect; connect().search_experiments()"
     between = "import alembic.command, os; alembic.command.upgrade = lambda *_: os.kill(os.getpid(), 9); "
     with working_folder(tmp_path):
         assert subprocess.run([sys.executable, "-c", between + program], check=False).returncode == -signal.SIGKILL

@@ -11,8 +11,8 @@ import pytest
 from siamese.errors import InputError
 from siamese.models import trained_on
 from siamese.models.artifacts import weights_digest
+from siamese.models.resolved_model import ResolvedModel
 from siamese.models.trained_on import FILE, UNKNOWN, TrainedOn
-from siamese.registry.locator import ResolvedModel
 
 CATALOG = pd.DataFrame({"image_id": list("abcd"), "split": ["train", "train", "validation", "test"]})
 

@@ -13,6 +13,7 @@ import numpy as np
 from model.data import Data
 from siamese import config
 from siamese.errors import InputError
+from siamese.models import resolved_model
 from siamese.params import TrainParams
 from siamese.registry import locator
 from siamese.storage.files import atomic_file
@@ -48,9 +49,9 @@ class Model:
         Raises:
             InputError: there is none, or it can't be loaded.
         """
-        file = locator.saved_file(Path(compiled_model_path))
+        file = resolved_model.saved_file(Path(compiled_model_path))
         model = cls()
-        model.compiled_model, model._verifier = locator.load_saved(file)
+        model.compiled_model, model._verifier = resolved_model.load_saved(file)
         model._file = file
         return model
 
@@ -92,7 +93,7 @@ class Model:
         )
         if wrote:  # of several workers, the chief alone has the model
             self._file = model_folder / "siamese.keras"
-            self.compiled_model, self._verifier = locator.load_saved(self._file)
+            self.compiled_model, self._verifier = resolved_model.load_saved(self._file)
 
     def evaluate(self, data: Data | None = None) -> float | None:
         """Measures on the test split, at the threshold chosen on the validation split; prints and gives the precision.

@@ -199,7 +199,7 @@ def test_the_job_asks_for_as_many_workers_as_the_cluster_file_says(tmp_path: Pat
                       containers:
                       - name: node
                         image: registry.example/siamese-training-gpu:v1
-                        command: [python3, -m, siamese.workers, /siamese/workers/j]
+                        command: [python3, -m, siamese.orchestration.k8s, /siamese/workers/j]
                         env:
                         - {name: SIAMESE_WORKERS, value: "j-node-0-0.j:2222,j-node-0-1.j:2222"}
                         - {name: HTTPS_PROXY, value: "http://proxy:3128"}

@@ -62,10 +62,12 @@ def enroll(
     """Add images of known identities to a gallery, which is made where there is none."""
     from siamese.config import load_params
     from siamese.identification import enroll as command
+    from siamese.registry.locator import resolve_model
 
     params = load_params(params_file, settings or [])
     with staged() as at:
-        done = command.run(gallery_file, sources, identity, unknown, at.model(model), params.data.max_pixels)
+        resolved = resolve_model(at.model(model))
+        done = command.run(gallery_file, sources, identity, unknown, resolved, params.data.max_pixels)
     answer(done.as_dict(), str(done), as_json)
 
 
@@ -83,12 +85,14 @@ def identify(
 ) -> int:
     """Tell who of a gallery each image shows: exit code 0 if all are known, 1 if one is unknown."""
     from siamese.identification import identify as command
+    from siamese.registry.locator import resolve_model
 
     params = _asked(params_file, settings, score, top, far)
     command.check(images, params.data.max_pixels)
     how = params.identify
     with staged() as at:
-        identifier = command.prepare(gallery_file, at.model(model), how.score, how.top, how.far, threshold)
+        resolved = resolve_model(at.model(model))
+        identifier = command.prepare(gallery_file, resolved, how.score, how.top, how.far, threshold)
     if identifier.threshold.warning:
         log(f"siamese: {identifier.threshold.warning}")
     found = command.identify(identifier, images, params.data.max_pixels)
@@ -132,11 +136,13 @@ def watch(
 ) -> None:
     """Tell who of a gallery is seen by a camera or in a video, a line of JSON a frame, until it ends or Ctrl-C."""
     from siamese.identification.watch import run as command
+    from siamese.registry.locator import resolve_model
 
     params = _asked(params_file, settings, score, top, far)
     wishes = command.WatchOptions(region, faces, lines_file, video_file, window, every, realtime, idle)
     with staged() as at:
-        command.run(gallery_file, source, at.model(model), params.identify, threshold, wishes, params.data.max_pixels)
+        resolved = resolve_model(at.model(model))
+        command.run(gallery_file, source, resolved, params.identify, threshold, wishes, params.data.max_pixels)
 
 
 def list_held(gallery_file: GalleryFile, as_json: AsJson = False) -> None:

@@ -49,12 +49,13 @@ def verify(
     """Tell whether two images show the same identity: exit code 0 for the same, 1 for different."""
     from siamese.config import load_params
     from siamese.models import verify as command
+    from siamese.registry.locator import resolve_model
 
     params = load_params(params_file, settings or [])
     with staged() as at:
-        images, found = (at.input(a), at.input(b)), at.model(model)
-        own = at.input_if_named(threshold_file)
-        result = command.verify(*images, found, own, threshold, params.data.max_pixels)
+        images = at.input(a), at.input(b)
+        resolved = resolve_model(at.model(model), at.input_if_named(threshold_file))
+        result = command.verify(*images, resolved, threshold, params.data.max_pixels)
     answer(result.as_dict(), str(result), as_json)
     return 0 if result.same else 1
 
@@ -72,13 +73,14 @@ def score(
     """Score a list of pairs: adds the columns score and same."""
     from siamese.config import load_params
     from siamese.models import score as command
+    from siamese.registry.locator import resolve_model
 
     params = load_params(params_file, settings or [])
     with staged() as at:
-        listed, found = at.input(pairs_csv), at.model(model)
-        own = at.input_if_named(threshold_file)
+        listed = at.input(pairs_csv)
+        resolved = resolve_model(at.model(model), at.input_if_named(threshold_file))
         written = at.output_if_named(output, file_types.csv(*command.ADDED))
-        scored = command.score_list(listed, found, own, threshold, params.data.max_pixels)
+        scored = command.score_list(listed, resolved, threshold, params.data.max_pixels)
         if written:
             command.write(scored, written)
     if output:
@@ -115,6 +117,7 @@ def trials(
     from siamese.errors import InputError
     from siamese.evaluation import trials as command
     from siamese.evaluation.score_fusion import Fusion
+    from siamese.registry.locator import resolve_model
     from siamese.storage.files import write_json
 
     if fuse not in get_args(Fusion):
@@ -127,8 +130,7 @@ def trials(
         result = command.run(
             at.input(trials_csv),
             as_path(data or params.data.path),
-            at.model(model),
-            at.input_if_named(threshold_file),
+            resolve_model(at.model(model), at.input_if_named(threshold_file)),
             threshold,
             cast(Fusion, fuse),
             at.input_if_named(cohort),
@@ -196,20 +198,20 @@ def report(
     from siamese.config import load_params
     from siamese.data.synthetic.sample import STAND_IN
     from siamese.evaluation.model_report import explain as command
+    from siamese.registry.locator import resolve_model
     from siamese.reporting import pages
 
     params = load_params(params_file, settings or [])
     pages.require_local_page(as_path(output), command.GENERATOR)
     with staged() as at:
         command.run(
-            at.model(model),
+            resolve_model(at.model(model), at.input_if_named(threshold_file)),
             at.input(catalog_file),
             at.input(pairs_file),
             as_path(images_folder),
             split,
             (at.input(pair[0]), at.input(pair[1])) if pair else None,
             at.output(output),
-            at.input_if_named(threshold_file),
             threshold,
             params.evaluate,
             params.data.max_pixels,

@@ -1,0 +1,1 @@
+"""Image folders to catalog, splits and pairs."""

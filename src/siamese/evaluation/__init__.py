@@ -1,0 +1,1 @@
+"""Threshold, measurement and report of a model on pairs."""

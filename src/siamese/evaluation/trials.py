@@ -33,12 +33,11 @@ from siamese.evaluation.metrics.one_shot import OneShot
 from siamese.evaluation.metrics.verification import rank, reference_metrics
 from siamese.evaluation.score_fusion import Fusion, fuse_claim_scores
 from siamese.models import scoring, trained_on
-from siamese.models.artifacts import weights_digest
+from siamese.models.resolved_model import ResolvedModel
 from siamese.models.scoring import EmbeddingTable
 from siamese.models.verifier import Verifier, read_image
 from siamese.params import EvaluateParams
-from siamese.registry import locator
-from siamese.storage.files import atomic_file, require_exists, sha256, unwritable
+from siamese.storage.files import atomic_file, require_exists, unwritable
 from siamese.storage.object_store import AnyPath
 from siamese.storage.tables import read_list, read_table
 
@@ -108,8 +107,7 @@ class TrialResult:
 def run(
     trials_csv: Path,
     data_folder: AnyPath,
-    model: str | Path,
-    threshold_file: Path | None,
+    model: ResolvedModel,
     own_threshold: float | None,
     fuse: Fusion,
     cohort_file: Path | None,
@@ -123,7 +121,7 @@ def run(
     Args:
         trials_csv: columns probe, reference, label and, as needed, claim, trial and kind; images are named by their
             paths from `data_folder`.
-        model, threshold_file, own_threshold: as in `siamese.models.verify.verify`.
+        model, own_threshold: as in `siamese.models.verify.verify`.
         fuse: how scores of a claim's references become one.
         cohort_file: catalog whose training images every image is held against, see `siamese.evaluation.score_fusion`;
             None: none.
@@ -137,14 +135,13 @@ def run(
     by_identity = detect_layout(data_folder) == "identities"
     if log_file:
         refuse_other(log_file)
-    found = locator.resolve_model(model, threshold_file)
-    threshold = None if "trial" in table else found.threshold(own_threshold)
-    verifier = found.load()
+    threshold = None if "trial" in table else model.threshold(own_threshold)
+    verifier = model.load()
     names = pd.Index(pd.unique(pd.concat([table.probe, table.reference])))
     embedded = EmbeddingTable(names, embeddings(verifier, data_folder, names, max_pixels))
     paths = _as_on_disk(data_folder, names)
     image_ids = (hashlib.sha256((data_folder / path).read_bytes()).hexdigest() for path in paths)
-    trained_on.say_if_seen(trained_on.read(found.place), image_ids, trials_csv)
+    trained_on.say_if_seen(trained_on.read(model.place), image_ids, trials_csv)
     cohort = None
     if cohort_file:
         training = read_table(require_exists(cohort_file, "siamese catalog"), ["path"], splits=["train"]).path
@@ -154,7 +151,7 @@ def run(
     result = TrialResult(
         trials=trials_csv.name,
         sha256=digest,
-        weights=weights_digest(found.place) if found.place.is_dir() else sha256(found.place),
+        weights=model.weights(),
         fuse=fuse,
         cohort=cohort_file.name if cohort_file else None,
         threshold=threshold,

@@ -1,0 +1,1 @@
+"""1:N identification: gallery, search, enrol, identify."""

@@ -20,8 +20,8 @@ from siamese.errors import InputError
 from siamese.identification.gallery import COLUMNS, Gallery
 from siamese.identification.gallery_file import change, read
 from siamese.models import scoring
+from siamese.models.resolved_model import ResolvedModel
 from siamese.models.scoring import Head
-from siamese.registry import locator
 
 _REJECTED_SHOWN = 10
 
@@ -85,7 +85,7 @@ def run(
     sources: Sequence[Path],
     identity: str | None,
     unknown: bool,
-    model: str | Path,
+    model: ResolvedModel,
     max_pixels: int,
 ) -> Enrolled:
     """Embeds images and adds them to a gallery, which is made where there is none.
@@ -95,26 +95,25 @@ def run(
         sources: one folder `<identity>/*`; with `identity` or `unknown`, images, or folders of them.
         identity: whose images they are; None: the folders' names tell.
         unknown: whether they are of people who aren't to be recognised.
-        model: which one, as `siamese.registry.locator.resolve_model` takes it.
+        model: as `siamese.registry.locator.resolve_model` returns it.
         max_pixels: an image of more is rejected.
 
     Raises:
         InputError: no image can be taken; one is enrolled under another identity; the gallery is of another model; or
             model or gallery can't be used.
     """
-    found = locator.resolve_model(model)
-    weights = found.weights()
+    weights = model.weights()
     before = read(gallery_file, weights) if gallery_file.exists() else None
     taken = _taken(sources, identity, unknown, max_pixels)
     _say_other_spellings(taken, before)
     new = before.new_among(taken.images) if before else np.ones(len(taken.images), bool)
     if before is not None and not new.any():
         return _told(before, 0, taken)
-    verifier = found.load()
+    verifier = model.load()
     images = taken.images[new].reset_index(drop=True)
     embeddings = scoring.embed_images(verifier, [Path(path) for path in images["path"]], max_pixels)
     if not np.isfinite(embeddings).all():
-        raise InputError(f"{found.place}: gives embeddings that aren't finite: train it again")
+        raise InputError(f"{model.place}: gives embeddings that aren't finite: train it again")
     head = Head(*verifier.head())
     added = 0
 

@@ -15,8 +15,8 @@ from siamese.identification.gallery import Gallery, How
 from siamese.identification.gallery_file import read
 from siamese.identification.open_set_threshold import OpenSetThreshold
 from siamese.models import scoring
+from siamese.models.resolved_model import ResolvedModel
 from siamese.models.verifier import Verifier, read_image
-from siamese.registry import locator
 
 _AT_ONCE = 256  # images that are compared with a gallery: of 10,000, their scores take 10 MB
 
@@ -128,13 +128,13 @@ class Identifier:
 
 
 def prepare(
-    gallery_file: Path, model: str | Path, how: How, top: int, far: float, own_threshold: float | None
+    gallery_file: Path, model: ResolvedModel, how: How, top: int, far: float, own_threshold: float | None
 ) -> Identifier:
     """A gallery and its model, loaded.
 
     Args:
         gallery_file: what `siamese enroll` wrote.
-        model: which one, as `siamese.registry.locator.resolve_model` takes it.
+        model: as `siamese.registry.locator.resolve_model` returns it.
         how, far, own_threshold: as in `siamese.identification.open_set_threshold.open_set_threshold`.
         top: candidates named an image, 1 or more.
 
@@ -142,12 +142,11 @@ def prepare(
         InputError: the gallery is missing, empty or of another model; the model can't be used; or there is no
             threshold.
     """
-    found = locator.resolve_model(model)
-    there = read(gallery_file, found.weights())
+    there = read(gallery_file, model.weights())
     if not there.identities:
         raise InputError(f"{gallery_file}: nobody is enrolled: `siamese enroll {gallery_file} FOLDER` adds identities")
-    threshold = open_set_threshold.open_set_threshold(there, how, far, own_threshold, lambda: found.threshold(None))
-    return Identifier(found.load(), there, threshold, how, top)
+    threshold = open_set_threshold.open_set_threshold(there, how, far, own_threshold, lambda: model.threshold(None))
+    return Identifier(model.load(), there, threshold, how, top)
 
 
 def identify(identifier: Identifier, images: Sequence[Path], max_pixels: int) -> Answers:

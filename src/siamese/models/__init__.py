@@ -1,0 +1,1 @@
+"""Networks, the SavedModel, and inference with it: embed, score, verify."""

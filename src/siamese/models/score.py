@@ -9,22 +9,20 @@ import pandas as pd
 
 from siamese.errors import InputError
 from siamese.models import scoring
+from siamese.models.resolved_model import ResolvedModel
 from siamese.models.verifier import read_image
-from siamese.registry import locator
 from siamese.storage.files import atomic_file
 from siamese.storage.tables import read_list
 
 ADDED = ("score", "same")  # columns
 
 
-def score_list(
-    pairs_csv: Path, model: str | Path, threshold_file: Path | None, own_threshold: float | None, max_pixels: int
-) -> pd.DataFrame:
+def score_list(pairs_csv: Path, model: ResolvedModel, own_threshold: float | None, max_pixels: int) -> pd.DataFrame:
     """The pairs of `pairs_csv` with the columns score, float32, and same, bool, added. Each image is embedded once.
 
     Args:
         pairs_csv: columns anchor and other, paths from the working folder; further columns are kept.
-        model, threshold_file, own_threshold, max_pixels: as in `siamese.models.verify.verify`.
+        model, own_threshold, max_pixels: as in `siamese.models.verify.verify`.
 
     Raises:
         InputError: the list, an image, the model or the threshold is missing or can't be used; or the list has such a
@@ -34,9 +32,8 @@ def score_list(
     taken = [name for name in ADDED if name in pairs]
     if taken:
         raise InputError(f"{pairs_csv}: has a column {taken[0]} already, and none is ever replaced: call it otherwise")
-    model_found = locator.resolve_model(model, threshold_file)
-    threshold = model_found.threshold(own_threshold)
-    verifier = model_found.load()
+    threshold = model.threshold(own_threshold)
+    verifier = model.load()
     names = pd.Index(pd.unique(pd.concat([pairs.anchor, pairs.other])))
     embeddings = scoring.in_batches(
         lambda part: verifier.embed_encoded([read_image(Path(name), max_pixels) for name in names[part]]), len(names)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from siamese.models.resolved_model import ResolvedModel
 from siamese.models.verifier import read_image
-from siamese.registry import locator
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,7 @@ class Verification:
 def verify(
     a: Path,
     b: Path,
-    model: str | Path,
-    threshold_file: Path | None,
+    model: ResolvedModel,
     own_threshold: float | None,
     max_pixels: int,
 ) -> Verification:
@@ -40,18 +39,16 @@ def verify(
 
     Args:
         a, b: images in any accepted format.
-        model: which one, as `siamese.registry.locator.resolve_model` takes it.
-        threshold_file: what step `evaluate` or `calibrate` wrote; None: the one that belongs to the model.
-        own_threshold: a score, instead of a file.
+        model: as `siamese.registry.locator.resolve_model` returns it.
+        own_threshold: a score in [0, 1] that replaces the threshold of `model`.
         max_pixels: an image of more is refused.
 
     Raises:
         InputError: an image, the model or the threshold is missing or can't be used.
     """
     images = [read_image(file, max_pixels) for file in (a, b)]  # before the model: a wrong path is told at once
-    found = locator.resolve_model(model, threshold_file)
-    threshold = found.threshold(own_threshold)
-    verifier = found.load()
+    threshold = model.threshold(own_threshold)
+    verifier = model.load()
     embeddings = verifier.embed_encoded(images)
     score = verifier.score(embeddings[:1], embeddings[1:])[0]
     return Verification(bool(score >= np.float32(threshold)), float(score), threshold)

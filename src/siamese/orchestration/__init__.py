@@ -1,0 +1,1 @@
+"""What Kubeflow components call and no DVC stage needs."""

@@ -1,0 +1,1 @@
+"""The transform graph, the Beam job that applies it, and the pixel store it writes."""

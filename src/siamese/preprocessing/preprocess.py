@@ -27,8 +27,8 @@ from siamese.console import log, track
 from siamese.data.images import formats
 from siamese.errors import InputError
 from siamese.params import SIZES, PreprocessParams
+from siamese.preprocessing import beam_runner, saved_model
 from siamese.preprocessing import records as records_module
-from siamese.preprocessing import saved_model
 from siamese.storage import files
 from siamese.storage.files import require_exists, unwritable
 from siamese.storage.object_store import AT_ONCE, AnyPath, RemotePath, atomic_remote_folder, names_in, put
@@ -168,10 +168,10 @@ def run_pipeline(
 
     from siamese.preprocessing.transform import ENCODED, IMAGE, preprocessing_fn
 
-    options = beam.pipeline_options(params)
-    beam.check(params, data_folder, images_folder, transform_folder)
+    options = beam_runner.pipeline_options(params)
+    beam_runner.check(params, data_folder, images_folder, transform_folder)
     data, images_there, transform_there = (
-        beam.reachable_from_workers(folder, params) for folder in (data_folder, images_folder, transform_folder)
+        beam_runner.reachable_from_workers(folder, params) for folder in (data_folder, images_folder, transform_folder)
     )
     read = partial(_read, data_folder=data, max_pixels=max_pixels)
     scalar = schema_pb2.TensorRepresentation(dense_tensor={"column_name": ENCODED, "shape": {}})
@@ -182,11 +182,11 @@ def run_pipeline(
     to_pixels = tft_beam.TransformDataset(exclude_outputs=[IMAGE], output_record_batches=True)
     with (
         _decodable(data_folder, shards, max_pixels),
-        beam.reraise_runner_errors(params),
-        beam.scratch(params) as scratch,
+        beam_runner.reraise_runner_errors(params),
+        beam_runner.scratch(params) as scratch,
         tft_beam.Context(temp_dir=scratch, passthrough_keys={_IMAGE_ID, _SHARD}),
     ):
-        pipeline = beam.Pipeline(beam.runner(params), options)
+        pipeline = beam.Pipeline(beam_runner.runner(params), options)
         train = (
             pipeline
             | "training files" >> beam.Create(_to_plan(f"{scratch}/training", training))
@@ -199,7 +199,7 @@ def run_pipeline(
         written = pixels | "write" >> beam.Map(partial(_write, folder=images_there, image_shape=image_shape))
         index = written | "gather the index" >> beam.combiners.ToList()
         _ = index | "write the index" >> beam.Map(partial(_write_index, folder=images_there))
-        beam.finish(pipeline)
+        beam_runner.finish(pipeline)
 
 
 def _to_plan(plan: str, shards: list[Shard]) -> list[Planned]:

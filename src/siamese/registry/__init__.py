@@ -1,0 +1,1 @@
+"""Model versions and aliases: register, gate, promote, roll back, resolve, lineage."""

@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from siamese.errors import InputError
-from siamese.models import trained_on
+from siamese.models import resolved_model, trained_on
 from siamese.params import PromoteParams
-from siamese.registry import locator
 from siamese.registry.client import CHAMPION, Registry, Version
 from siamese.registry.comparison import Contender, GateResult
 from siamese.registry.promote import ROLLED_BACK, score
@@ -48,7 +47,7 @@ def judge(
     entrant = Contender(
         name="the candidate",
         load=partial(Verifier.load, model_folder),
-        threshold=locator.ResolvedModel(model_folder, threshold_file).threshold(None),
+        threshold=resolved_model.ResolvedModel(model_folder, threshold_file).threshold(None),
         seen=seen,
     )
     files = (catalog_file, pairs_file, images_folder, models_folder)

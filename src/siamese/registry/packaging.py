@@ -15,7 +15,7 @@ import siamese
 from siamese.data.images.png import png_bytes
 from siamese.models import trained_on
 
-REQUIRED = ("mlflow", "numpy", "pandas", "pillow", "tensorflow")  # what siamese.served_model and all it imports need
+REQUIRED = ("mlflow", "numpy", "pandas", "pillow", "tensorflow")  # what siamese.registry.pyfunc and all it imports need
 
 
 def save(model_folder: Path, threshold_file: Path, max_pixels: int, folder: Path, origin: Any) -> None:
@@ -44,7 +44,7 @@ def save(model_folder: Path, threshold_file: Path, max_pixels: int, folder: Path
             mlflow.pyfunc.save_model(
                 str(folder),
                 mlflow_model=origin,
-                python_model=str(package / "served_model.py"),
+                python_model=str(package / "registry/pyfunc.py"),
                 code_paths=[str(package)],
                 artifacts=artifacts,
                 model_config={MAX_PIXELS: max_pixels},

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING
 
 from siamese.console import log
 from siamese.errors import InputError, summarise_exception
-from siamese.models import trained_on
+from siamese.models import resolved_model, trained_on
 from siamese.models.trained_on import FILE, UNKNOWN, TrainedOn
 from siamese.params import PromoteParams
 from siamese.paths import THRESHOLD
-from siamese.registry import comparison, gate_report, locator
+from siamese.registry import comparison, gate_report
 from siamese.registry.client import CATALOG, CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
 from siamese.registry.comparison import Contender, GateResult, Promotion
 from siamese.registry.lock import Lock
@@ -223,7 +223,7 @@ def _entrant(registry: Registry, version: Version, models_folder: Path) -> Conte
     return Contender(
         name=f"version {version.number}",
         load=partial(_load, version, place),
-        threshold=locator.ResolvedModel(place, place / THRESHOLD.name).threshold(None),
+        threshold=resolved_model.ResolvedModel(place, place / THRESHOLD.name).threshold(None),
         seen=trained_on.read(place) if (place / FILE).exists() else _seen(registry, version),
     )
 

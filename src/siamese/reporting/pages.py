@@ -45,7 +45,7 @@ def _text(value: str | float) -> str:
     return value if isinstance(value, str) else f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-STYLE = Path(__file__).with_name("report.css")
+STYLE = Path(__file__).with_name("style.css")
 
 
 def page(title: str, *body: str, styles: Sequence[Path] = (STYLE,), generator: str | None = None) -> str:

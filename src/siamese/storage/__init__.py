@@ -1,0 +1,1 @@
+"""Files, tables and object stores: atomic writes, staging, parallel reads."""

@@ -256,3 +256,12 @@ def _of_the_disk(error: BaseException) -> str | None:
                 return reason
         link = link.__cause__ or link.__context__
     return " ".join((error.strerror or str(error)).split()) if isinstance(error, OSError) else None
+
+
+def hard_link_or_copy(source: str, target: str) -> str:
+    """The same file under another name; a copy where the file system has no such links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+    return target

@@ -21,7 +21,7 @@ from siamese.console import log
 from siamese.errors import as_input_error, summarise_exception
 from siamese.paths import CHECKPOINT, CHECKPOINTS, TRACKING
 from siamese.storage import object_store
-from siamese.tracking.journal import link
+from siamese.storage.files import hard_link_or_copy
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -91,7 +91,7 @@ class Mirror:
                 with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                     state = _state(file)
                     if self._there.get(relative) != state:
-                        new[relative] = Path(link(str(file), f"{linked}/{len(new)}")), state
+                        new[relative] = Path(hard_link_or_copy(str(file), f"{linked}/{len(new)}")), state
             for relative, (file, state) in sorted(new.items(), key=lambda one: one[0].endswith("state.json")):
                 store.makedirs(f"{root}/{relative}".rpartition("/")[0], exist_ok=True)
                 store.put_file(str(file), f"{root}/{relative}")

@@ -1,1 +1,1 @@
-"""The record of each training in MLflow: what stands around the steps, never in them."""
+"""One MLflow run per training, written to a journal on disk first."""

@@ -17,6 +17,7 @@ from siamese.console import log
 from siamese.errors import InputError, summarise_exception
 from siamese.paths import CHECKPOINT
 from siamese.process import Interrupt
+from siamese.storage.files import hard_link_or_copy
 from siamese.tracking import system_metrics
 from siamese.tracking.client import (
     Unreachable,
@@ -29,7 +30,7 @@ from siamese.tracking.client import (
     uploading,
     without_credentials,
 )
-from siamese.tracking.journal import KILLED, RUNNING, Journal, Sent, link
+from siamese.tracking.journal import KILLED, RUNNING, Journal, Sent
 from siamese.tracking.nested_runs import PARENT, nest, parent_run
 from siamese.tracking.provenance import STEP
 
@@ -236,7 +237,7 @@ def _link_files(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for file in source.iterdir():
         (target / file.name).unlink(missing_ok=True)
-        link(str(file), str(target / file.name))
+        hard_link_or_copy(str(file), str(target / file.name))
 
 
 def _experiment(client: MlflowClient, name: str, uri: str) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from siamese.paths import CHECKPOINT, TRACKING
+from siamese.storage import files
 from siamese.storage.files import only_one, write_json
 from siamese.tracking.client import project
 
@@ -130,7 +131,7 @@ class Journal:
             OSError: it can't be kept.
         """
         self.drop_checkpoint()
-        shutil.copytree(folder, self.files / CHECKPOINT, copy_function=link)
+        shutil.copytree(folder, self.files / CHECKPOINT, copy_function=files.hard_link_or_copy)
 
     def checkpoint_size(self) -> int:
         """Bytes of the checkpoint that is kept; 0 where there is none."""
@@ -237,12 +238,3 @@ def unfinished(key: str) -> tuple[Journal, ExitStack] | None:
             if holding is not None:
                 return journal, holding
     return None
-
-
-def link(source: str, target: str) -> str:
-    """The same file under another name; a copy where the file system has no such links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-    return target

@@ -1,0 +1,1 @@
+"""Sampler, augmentation, losses, training step, loop, checkpoints and distribution."""

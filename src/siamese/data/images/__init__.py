@@ -1,0 +1,1 @@
+"""Decode, validate and canonicalise one image file."""

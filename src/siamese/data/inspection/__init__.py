@@ -1,0 +1,1 @@
+"""The data report: statistics, near-duplicates and outliers of an image folder."""

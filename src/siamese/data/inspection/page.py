@@ -84,7 +84,7 @@ def render(report: DataReport, read: Survey, odd: OutlierReport, params: Params)
         section("A sample of the images", _sheet(read, sheet, shown)),
         section("All facts", table([], [[name, short(text, 4 * LONGEST_NAME)] for name, text in facts(report)])),
         section("How this was found", *_method(params)),
-        styles=(STYLE, Path(__file__).with_name("data_page.css")),
+        styles=(STYLE, Path(__file__).with_name("page.css")),
         generator=GENERATOR,
     )
 

@@ -1,0 +1,1 @@
+"""Statistics of scores: ROC, EER, TAR@FAR, bootstrap intervals, one-shot accuracy."""

@@ -1,0 +1,1 @@
+"""The page of `siamese report`: scores, mistakes, embeddings and regions of a model, in pictures."""

@@ -20,11 +20,11 @@ from siamese.evaluation.model_report import embedding_map, occlusion
 from siamese.evaluation.model_report.analysis import Findings, Regions, find, names_of, rows_shown
 from siamese.evaluation.report import MEANINGS, figure, figures, percent
 from siamese.models import trained_on
+from siamese.models.resolved_model import ResolvedModel
 from siamese.models.scoring import Head, Images, to_score
 from siamese.models.verifier import read_image
 from siamese.params import EvaluateParams
 from siamese.preprocessing import pixel_store
-from siamese.registry import locator
 from siamese.reporting import pages
 from siamese.reporting.charts import BLACK, BLUE, ORANGE, Axis, Bars, Mark, chart, nice_ticks
 from siamese.reporting.pages import STYLE, Markup, data_uri, element, join, page, section, small, table
@@ -44,14 +44,13 @@ FLATTERED = {
 
 
 def run(
-    model: str | Path,
+    model: ResolvedModel,
     catalog_file: Path,
     pairs_file: Path,
     images_folder: AnyPath,
     split: str,
     given: tuple[Path, Path] | None,
     page_file: Path,
-    threshold_file: Path | None,
     own_threshold: float | None,
     params: EvaluateParams,
     max_pixels: int,
@@ -60,7 +59,7 @@ def run(
     """Writes the page.
 
     Args:
-        model, threshold_file, own_threshold, max_pixels: as in `siamese.models.verify.verify`.
+        model, own_threshold, max_pixels: as in `siamese.models.verify.verify`.
         catalog_file, pairs_file, images_folder: what the pipeline's steps wrote.
         split: whose pairs are scored.
         given: two image files whose regions are shown, too.
@@ -78,13 +77,12 @@ def run(
     catalog = read_table(require_exists(catalog_file, "siamese catalog"), CATALOG_COLUMNS)
     pairs = read_table(require_exists(pairs_file, "siamese pairs"), PAIR_COLUMNS)
     images = pixel_store.open_store(require_exists(images_folder, "siamese preprocess"))
-    found = locator.resolve_model(model, threshold_file)
-    threshold = found.threshold(own_threshold)
-    verifier = found.load()
+    threshold = model.threshold(own_threshold)
+    verifier = model.load()
     own = verifier.pixels(encoded) if encoded else None
     head = Head(*verifier.head())
-    findings = find(catalog, pairs, split, verifier, head, images, threshold, own, params, found.weights())
-    notes = [text for text in (note, _known(found.place, catalog, split)) if text]
+    findings = find(catalog, pairs, split, verifier, head, images, threshold, own, params, model.weights())
+    notes = [text for text in (note, _known(model.place, catalog, split)) if text]
     pages.write_page(page_file, render(findings, images, params, notes))
 
 
@@ -103,7 +101,7 @@ def render(found: Findings, images: Images, params: EvaluateParams, notes: Seque
         section("The embedding in two dimensions", _map(found, images)),
         section("Which regions matter", _which_regions(found)),
         section("How this was made", _method(found, params)),
-        styles=(STYLE, Path(__file__).with_name("model_page.css")),
+        styles=(STYLE, Path(__file__).with_name("explain.css")),
         generator=GENERATOR,
     )
 

@@ -1,0 +1,1 @@
+"""Identification on cameras, video files and hot folders."""

@@ -24,6 +24,7 @@ from siamese.identification.watch.loop import Lines, Output, Recording, Screen, 
 from siamese.identification.watch.regions import Box, Faces, OnePlace, Region, WholeFrame
 from siamese.identification.watch.sources import AsItPlays, EveryFrame, Frame, Newest, Source
 from siamese.identification.watch.video import Capture, VideoFile, Window, decoded, opencv
+from siamese.models.resolved_model import ResolvedModel
 from siamese.params import IMAGE_SHAPE, IdentifyParams
 from siamese.process import Interrupt, Interrupted
 
@@ -64,7 +65,7 @@ class WatchOptions:
 def run(
     gallery_file: Path,
     source: str,
-    model: str | Path,
+    model: ResolvedModel,
     how: IdentifyParams,
     own_threshold: float | None,
     wishes: WatchOptions,

@@ -1,4 +1,4 @@
-"""`python -m siamese.workers FOLDER`: one worker's process."""
+"""`python -m siamese.orchestration.k8s FOLDER`: one worker's process."""
 
 import sys
 from pathlib import Path

@@ -137,7 +137,7 @@ def _pod(name: str, look: PodSpec, folder: str) -> dict[str, Any]:
     container = {
         "name": NODE,
         "image": look.image,
-        "command": ["python3", "-m", "siamese.workers", folder],
+        "command": ["python3", "-m", "siamese.orchestration.k8s", folder],
         "env": variables,
         "resources": {"requests": look.requests, "limits": look.limits},
         "securityContext": {key: value for key, value in who.items() if value is not None},
