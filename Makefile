@@ -137,6 +137,8 @@ lint: .venv/for-developers ## Check style, types, workflows and container files
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports --no-cache
+	python .ci/check_names.py
 	zizmor --offline --quiet .github
 	check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	check-jsonschema --quiet --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci .gitlab-ci.yml

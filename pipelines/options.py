@@ -13,7 +13,7 @@ TOKEN = "KFP_TOKEN"  # on the command line, every user of the machine could read
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-class ExitCode(IntEnum):
+class RunExitCode(IntEnum):
     """What `--wait` adds to the exit codes of the command line."""
 
     RUN_FAILED = 5  # the run ended otherwise than well

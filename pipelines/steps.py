@@ -48,7 +48,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Place:
+class NodePosition:
     """Where a node is in the pipeline: the tasks around it, each with its iteration, and their attempts."""
 
     names: tuple[str, ...]
@@ -70,9 +70,9 @@ class Place:
 class Nodes:
     """The nodes of one step, each with its place."""
 
-    drivers: list[tuple[Place, Node]] = field(default_factory=list)
-    tasks: list[tuple[Place, Node]] = field(default_factory=list)
-    executors: list[tuple[Place, Node]] = field(default_factory=list)
+    drivers: list[tuple[NodePosition, Node]] = field(default_factory=list)
+    tasks: list[tuple[NodePosition, Node]] = field(default_factory=list)
+    executors: list[tuple[NodePosition, Node]] = field(default_factory=list)
 
 
 def steps_of(workflow: dict[str, Any]) -> list[Step]:
@@ -87,12 +87,14 @@ def steps_of(workflow: dict[str, Any]) -> list[Step]:
     for node in nodes:
         place, template = _place(workflow, node), node.get("templateName") or ""
         if template == STEP_DRIVER:
-            of = Place((*place.names[:-1], place.names[-1].removesuffix("-driver")), place.iterations, place.attempts)
+            of = NodePosition(
+                (*place.names[:-1], place.names[-1].removesuffix("-driver")), place.iterations, place.attempts
+            )
             gathered.setdefault(of.task, Nodes()).drivers.append((of, node))
         elif EXECUTOR in template or template.startswith(IMPORTER):
             gathered.setdefault(place.task, Nodes()).tasks.append((place, node))
         elif place.names and place.names[-1] == "executor":
-            of = Place(place.names[:-1], place.iterations, place.attempts)
+            of = NodePosition(place.names[:-1], place.iterations, place.attempts)
             gathered.setdefault(of.task, Nodes()).executors.append((of, node))
         else:
             others.append((place, node))
@@ -186,7 +188,7 @@ def _failed(workflow: dict[str, Any], name: str, whole: Node, pod: Node, retries
     return Step(name, "cancelled" if ended else "failed", retries, "; ".join(reasons), "", **of_pod)
 
 
-def _around(workflow: dict[str, Any], others: list[tuple[Place, Node]]) -> Iterator[Step]:
+def _around(workflow: dict[str, Any], others: list[tuple[NodePosition, Node]]) -> Iterator[Step]:
     """Yield the steps of conditions that are not met, and KFP's own pods that failed or can't start."""
     for place, node in others:
         if node["phase"] == "Skipped":
@@ -213,17 +215,17 @@ def _nodes(workflow: dict[str, Any]) -> list[Node]:
     return list(((workflow.get("status") or {}).get("nodes") or {}).values())
 
 
-def _place(workflow: dict[str, Any], node: Node) -> Place:
+def _place(workflow: dict[str, Any], node: Node) -> NodePosition:
     rest = node["name"].removeprefix(workflow["metadata"]["name"])
     parts = [match for title in rest.split(".") if (match := TITLE.fullmatch(title))]
-    return Place(
+    return NodePosition(
         tuple(part["name"] for part in parts if part["name"]),
         tuple(int(part["iteration"]) for part in parts if part["iteration"]),
         tuple(-1 if part["attempt"] is None else int(part["attempt"]) for part in parts),
     )
 
 
-def _whole(newest: tuple[int, ...], nodes: list[tuple[Place, Node]]) -> Node | None:
+def _whole(newest: tuple[int, ...], nodes: list[tuple[NodePosition, Node]]) -> Node | None:
     """Return the node of all attempts in this round, which has no attempt of its own."""
     return min(((p.attempts[-1], n["name"], n) for p, n in nodes if p.round == newest), default=(0, "", None))[2]
 

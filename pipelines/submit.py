@@ -16,11 +16,11 @@ from pipelines.arguments import Checkpoints, ClusterFile, Repository, Revision, 
 from pipelines.options import (
     Caching,
     CaFile,
-    ExitCode,
     Experiment,
     Host,
     Namespace,
     Preflight,
+    RunExitCode,
     ServiceAccount,
     TokenFile,
     Version,
@@ -85,7 +85,7 @@ def submit(
     answer(told(run, url), f"run {run.display_name} {ending(run, workflow)}: {url}", as_json)
     if run.state == "SUCCEEDED":
         return None
-    return ExitCode.RUN_FAILED if run.state in ENDED else ExitCode.STILL_RUNNING
+    return RunExitCode.RUN_FAILED if run.state in ENDED else RunExitCode.STILL_RUNNING
 
 
 def pipeline_of(

@@ -98,7 +98,7 @@ Endpoint = Annotated[
 
 
 @dataclass(frozen=True)
-class Place:
+class VertexSettings:
     """Where on Google Cloud a pipeline runs, and as whom.
 
     Attributes:
@@ -238,7 +238,7 @@ def placed(
     network: str | None,
     encryption_key: str | None,
     endpoint: str | None,
-) -> Place:
+) -> VertexSettings:
     """The place.
 
     Raises:
@@ -254,7 +254,7 @@ def placed(
         raise InputError(f"--pipeline-root {pipeline_root}: Vertex AI writes to gs://BUCKET/FOLDER only")
     if network and not re.fullmatch(r"projects/\d+/global/networks/[^/]+", network):
         raise InputError(f"--network {network}: write projects/NUMBER/global/networks/NAME, with the project's number")
-    return Place(project, region, pipeline_root, service_account, network, encryption_key, endpoint)
+    return VertexSettings(project, region, pipeline_root, service_account, network, encryption_key, endpoint)
 
 
 def vertex_name(accelerator: str) -> str:
@@ -286,7 +286,7 @@ def labels_of(given: list[str] | None) -> dict[str, str]:
     return labels
 
 
-def adapted(pipeline: dict[str, Any], cluster: Cluster, machines: Machines, place: Place) -> dict[str, Any]:
+def adapted(pipeline: dict[str, Any], cluster: Cluster, machines: Machines, place: VertexSettings) -> dict[str, Any]:
     """A copy of the compiled pipeline, as Vertex wants it.
 
     Args:
@@ -335,7 +335,7 @@ def card_of(cluster: Cluster, step: str) -> str:
     raise InputError(f"which GPU is {step} to have? Set --accelerator or VERTEX_ACCELERATOR, such as NVIDIA_TESLA_T4")
 
 
-def _share_training(pipeline: dict[str, Any], machines: Machines, place: Place) -> None:
+def _share_training(pipeline: dict[str, Any], machines: Machines, place: VertexSettings) -> None:
     """Has `train` launch a CustomJob: a pool with its first machine, one with the others, TF_CONFIG set by Vertex.
 
     The step keeps its inputs and outputs, and each machine runs its container with the same arguments.
@@ -389,7 +389,7 @@ def worker_pools(container: dict[str, Any], machines: Machines) -> list[dict[str
     ]
 
 
-def custom_job(place: Place) -> str:
+def custom_job(place: VertexSettings) -> str:
     """The launcher's order, JSON with a placeholder. A run's account, network and key don't pass on to it by
     themselves."""
     rest: dict[str, Any] = {"scheduling": {"timeout": LONGEST_TRAINING, "restart_job_on_worker_restart": True}}
@@ -404,7 +404,7 @@ def custom_job(place: Place) -> str:
 
 
 def pipeline_job(
-    place: Place,
+    place: VertexSettings,
     machines: Machines,
     cluster_file: Path | None,
     given: dict[str, Any],
@@ -447,7 +447,7 @@ def pipeline_job(
 
 
 @contextmanager
-def explained(place: Place, what: str) -> Iterator[None]:
+def explained(place: VertexSettings, what: str) -> Iterator[None]:
     """Turns what Google's libraries raise into one line.
 
     Raises:
@@ -472,7 +472,7 @@ def explained(place: Place, what: str) -> Iterator[None]:
         raise InputError(f"{where} refuses ({error.code}): {_first_line(error.message or error)}") from error
 
 
-def _client(kind: str, place: Place) -> Any:
+def _client(kind: str, place: VertexSettings) -> Any:
     """A client of Vertex's API by HTTP, which passes proxies that gRPC doesn't."""
     endpoint = place.endpoint or f"{place.region}-aiplatform.googleapis.com"
     return getattr(_aiplatform(), kind)(transport="rest", client_options={"api_endpoint": endpoint})

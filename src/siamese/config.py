@@ -1,17 +1,34 @@
-"""Nested values by dotted names, such as train.optimizer.name."""
+"""Effective parameters: params.yaml and -S settings, merged and validated, with one line for what is wrong."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from siamese import params
 from siamese.errors import InputError
 from siamese.params import Params, Section
+
+
+def key_and_text(setting: str) -> tuple[str, str]:
+    """The dotted key and the value's text of `key=value`; spaces around `=` don't count, no-break spaces included.
+
+    Raises:
+        InputError: the text isn't written like this, or its value is missing.
+    """
+    key, *value = (part.strip() for part in re.split("[=＝]", setting, maxsplit=1))
+    if not key or not value:
+        raise InputError(f"-S {setting}: write -S key=value in one word, for example -S train.epochs=3")
+    [text] = value
+    if not text:
+        raise InputError(f"-S {setting}: the value is missing; write -S {key}=VALUE, an empty text as -S '{key}=\"\"'")
+    if key[0] in "'\"“”‘’":
+        raise InputError(f"-S {setting}: the key begins with a quotation mark; write -S key=value without it")
+    return key, text
 
 
 def load_params(file: Path | None = None, settings: Iterable[str] = (), *, may_be_empty: bool = False) -> Params:
@@ -148,7 +165,7 @@ def _parse(text: str) -> Any:
 
 
 def _set(values: dict[str, Any], setting: str) -> None:
-    key, text = params.key_and_text(setting)
+    key, text = key_and_text(setting)
     try:
         value = _parse(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Progress of long steps: a bar on a terminal, a plain line now and then elsewhere."""
+"""Output of long steps: a progress bar on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 

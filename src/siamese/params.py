@@ -1,4 +1,4 @@
-"""The parameters of each step: what params.yaml may say, with types and ranges. Defaults stand in params.yaml alone."""
+"""Schema of params.yaml: sections, types, ranges, and the sizes of each network. Defaults are in params.yaml."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-
-from siamese.errors import InputError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
@@ -251,23 +249,6 @@ def parse_threshold(rule: str | float) -> tuple[Literal["eer", "far", "fixed"], 
     if not allowed:
         raise ValueError("must be eer, far=RATE with a rate between 0 and 1, or a score from 0 to 1")
     return kind, number
-
-
-def key_and_text(setting: str) -> tuple[str, str]:
-    """The dotted key and the value's text of `key=value`; spaces around `=` don't count, no-break spaces included.
-
-    Raises:
-        InputError: the text isn't written like this, or its value is missing.
-    """
-    key, *value = (part.strip() for part in re.split("[=＝]", setting, maxsplit=1))
-    if not key or not value:
-        raise InputError(f"-S {setting}: write -S key=value in one word, for example -S train.epochs=3")
-    [text] = value
-    if not text:
-        raise InputError(f"-S {setting}: the value is missing; write -S {key}=VALUE, an empty text as -S '{key}=\"\"'")
-    if key[0] in "'\"“”‘’":
-        raise InputError(f"-S {setting}: the key begins with a quotation mark; write -S key=value without it")
-    return key, text
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A polite end: SIGTERM and SIGINT wait for the step in progress and a checkpoint."""
+"""Signals and exit codes of a process: SIGTERM and SIGINT end training after the current step and a checkpoint."""
 
 from __future__ import annotations
 

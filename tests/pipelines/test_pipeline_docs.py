@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from pipelines.__main__ import app
-from pipelines.options import ExitCode
+from pipelines.options import RunExitCode
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = ("kubeflow.md", "vertex.md")
@@ -68,5 +68,5 @@ def test_every_option_has_the_variable_that_the_table_says(page: str, words: lis
 
 def test_the_exit_codes_are_those_of_the_page() -> None:
     text = (DOCS / "kubeflow.md").read_text()
-    assert f"{ExitCode.RUN_FAILED} the run failed or was cancelled" in text
-    assert f"{ExitCode.STILL_RUNNING} it still runs" in text
+    assert f"{RunExitCode.RUN_FAILED} the run failed or was cancelled" in text
+    assert f"{RunExitCode.STILL_RUNNING} it still runs" in text

@@ -35,7 +35,7 @@ def _local(text: str | Path) -> Path:
 
 def _refuse_other_forms(settings: list[str] | None) -> list[str] | None:
     """Raise InputError for `-S train.epochs = 3`, three words, before Typer complains of the last two."""
-    from siamese.params import key_and_text
+    from siamese.config import key_and_text
 
     for setting in settings or []:
         key_and_text(setting)

@@ -1,9 +1,4 @@
-"""The catalog: which images there are, whose they are, in which split each lies; and every file not taken, with why.
-
-Two layouts are told apart by the folder's own subfolders: `anchor`, `positive` and `negative` make it role folders (one
-target identity against others); otherwise each subfolder is an identity. Subfolders with names that look the same are
-one identity or role (`siamese.names`). A pool of processes reads each file once.
-"""
+"""Layout of an image folder: identity folders or role folders, which files are considered, and whose they are."""
 
 from __future__ import annotations
 

@@ -3,6 +3,10 @@
 A seeded hash gives each unit a place between 0 and 1, whatever other units there are. With many units the place alone
 decides, so that a unit keeps its split when others are added; the shares then hold only on average. With few, such
 chance would leave splits empty: the places only rank the units, and each split takes its exact quota.
+
+A list in the data folder may decide instead (`catalog.splits`), for data whose publisher says what is compared with
+what. It is a CSV with the columns identity and split, in role folders path and split, and travels with the images, so
+that DVC and Kubeflow see it change.
 """
 
 from __future__ import annotations

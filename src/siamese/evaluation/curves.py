@@ -1,4 +1,4 @@
-"""The charts of the report, drawn from the tables of `plots` and the history of training."""
+"""Curves of an evaluation: as tables, which `dvc plots` draws and compares, and as charts of the report."""
 
 from __future__ import annotations
 

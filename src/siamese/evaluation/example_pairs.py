@@ -1,4 +1,4 @@
-"""The clearest rights and the hardest mistakes, as pairs of pictures."""
+"""Example pairs for reports: the clearest correct decisions, the worst mistakes, and pairs spread over the scores."""
 
 from __future__ import annotations
 

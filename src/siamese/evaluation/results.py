@@ -1,4 +1,4 @@
-"""The figures of metrics.json as a table that a person reads."""
+"""Contents of metrics.json, and the table that `siamese metrics` prints of it."""
 
 from __future__ import annotations
 

@@ -1,13 +1,4 @@
-"""Metrics of verification: how well scores tell pairs of one identity from pairs of two.
-
-A pair counts as the same when its score is the threshold or more. Sorted once by falling score, pairs give every metric
-in one pass of cumulative sums, for any weights of the pairs: 20,000 pairs take half a millisecond, which is what makes
-a thousand bootstrap resamples cheap. Scores are compared in float32, as the network gives them.
-
-FAR, false accept rate: share of negative pairs judged the same. FRR, false reject rate: share of positive pairs judged
-different. TAR, true accept rate (recall): 1 - FRR. Words and definitions follow ISO/IEC 19795-1 and Fawcett 2006, "An
-introduction to ROC analysis".
-"""
+"""Threshold of a model, chosen on validation pairs: at the EER, at a target false-accept rate, or a fixed score."""
 
 from __future__ import annotations
 

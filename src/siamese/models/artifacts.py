@@ -1,4 +1,4 @@
-"""What makes two models the same: the bytes of their weights, and the threshold that they decide by."""
+"""Identity of a model: the digest of its weights, and the threshold file that belongs to them."""
 
 from __future__ import annotations
 

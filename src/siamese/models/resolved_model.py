@@ -1,4 +1,4 @@
-"""Where a model is, as a person names it: a folder, a version of the registry, or what the original saved."""
+"""A model that a reference was resolved to: its folder or .keras file, and the threshold that belongs to it."""
 
 from __future__ import annotations
 

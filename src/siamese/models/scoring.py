@@ -1,4 +1,7 @@
-"""Scores of listed pairs: each image is read and embedded once, pairs are compared in batches."""
+"""Embeddings and scores of many images: of listed pairs, of images handed over as paths or arrays, and as log-odds.
+
+Each image is read and embedded once; pairs are compared in batches.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stored pixels in an object store: single records by requests of byte ranges, nothing copied but what is asked for.
+"""Random access to stored pixels: mapped into memory from a local folder, by byte ranges from an object store.
 
 The index beside the files says which record is where, and which checksum it has. It is the object that is written last,
 so a set without it isn't whole; and a record of another run than the index's is found out by its checksum.

@@ -1,8 +1,7 @@
-"""The pixels that `preprocess` stores, read at random without loading them.
+"""Layout of stored pixels: TFRecord files of tf.train.Example {image_id, pixels}, and the index of their records.
 
-A file is a TFRecord file of tf.train.Example {image_id, pixels}, as any TensorFlow program reads it. As all its records
-have the same length and layout, it is a table too, and is mapped into memory as one. Beside the files lies an index of
-all records, which is what makes a set in an object store usable (siamese.preprocessing.pixel_store).
+All records have the same length and layout, so a file can be mapped into memory as a table. The index of all records
+is what makes a set in an object store usable (siamese.preprocessing.pixel_store).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a model is, as a person names it: a folder, a version of the registry, or what the original saved."""
+"""Resolve a model reference: a folder, a registry URI, or a .keras file of the original interface."""
 
 from __future__ import annotations
 

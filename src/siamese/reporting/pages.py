@@ -1,4 +1,7 @@
-"""HTML and SVG by function calls, safe by construction: text is escaped unless an element made it."""
+"""HTML pages and SVG by function calls: text is escaped unless an element made it, and a page needs no network.
+
+A page is written over another only if the same command wrote that one.
+"""
 
 from __future__ import annotations
 

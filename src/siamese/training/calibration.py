@@ -1,4 +1,4 @@
-"""Scores that can be read as probabilities, after a loss that asks for their order alone."""
+"""Platt scaling of the last layer on validation pairs after training, so that scores read as probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the command `fetch` must know of a data set."""
+"""What `siamese fetch` must know of a data set, and protocols as tables: splits and trials, pure functions of names.
+
+A table of splits is what `catalog.splits` takes, a table of trials what `siamese trials` takes (docs/protocols.md).
+"""
 
 from __future__ import annotations
 

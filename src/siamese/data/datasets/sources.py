@@ -1,4 +1,4 @@
-"""Files by name, wherever they lie: in a folder, in a zip or tar archive, or in archives in a folder."""
+"""Sources of data sets: resumable downloads, and files by name in folders, zip and tar archives."""
 
 from __future__ import annotations
 

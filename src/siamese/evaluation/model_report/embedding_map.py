@@ -1,4 +1,8 @@
-"""Embeddings as a picture: a mark an image, near each other where the model takes images for alike."""
+"""Map of embeddings: principal components lay them on a plane, where each image is a mark.
+
+Methods that keep neighbours together (t-SNE, UMAP) draw tidier groups, but the distances between them mean nothing, and
+noise gets groups, too. Of principal components it can be said how much of the variance is in the picture.
+"""
 
 from __future__ import annotations
 
