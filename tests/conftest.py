@@ -35,7 +35,7 @@ NEED_REPOSITORY = {
     "test_remotes",
     "test_tracking",
 }
-LONGEST = {"repository", "test_replicas", "test_runners", "test_runs_here", "test_workflows"}
+LONGEST = {"repository", "test_distribution", "test_beam_runner", "test_runs_here", "test_workflows"}
 OF_THE_SESSION = {"workspace", "repository"}  # folders of fixtures that every file's tests share
 SMALL = {
     "sample.identities": 12,

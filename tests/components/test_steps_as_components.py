@@ -26,7 +26,7 @@ from kfp import dsl
 from mlflow import MlflowClient
 from mlflow_servers import mlflow_server
 from signalled import AT_A_STEP
-from test_train import weights_of
+from trained import weights_of
 
 import components.catalog
 import components.choose

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_disk import ROOMY, Answer, SmallDisk
-from test_train import weights_of
+from trained import weights_of
 
 SIAMESE = [sys.executable, "-c", "from siamese import cli; cli.main()"]
 CHECKPOINT = 3 * 4 * 38_964_545  # weights and Adam's two moments; a third more where the best weights aren't the last
@@ -44,13 +44,13 @@ OLDER = {  # what is replaced must be a command's own
 # `siamese` that waits for a line of input, or for its end, when training begins.
 WAITS = """
 import sys
-from siamese import progress
-say = progress.say
-def say_and_wait(line):
-    say(line)
+from siamese import console
+log = console.log
+def log_and_wait(line):
+    log(line)
     if line.startswith("training "):
         sys.stdin.readline()
-progress.say = say_and_wait
+console.log = log_and_wait
 from siamese import cli
 cli.main()
 """

@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import working_folder
-from test_train import weights_of
+from trained import weights_of
 
 from siamese import cli, paths
 from siamese.tracking.client import connect
 
-HERE = Path(__file__).parent
+HELPERS = Path(__file__).parents[1] / "helpers"
 INPUTS = [f"artifacts/{name}" for name in ("catalog.parquet", "pairs.parquet", "images", "transform")]
 LAST = {"start": 4400, "step": 8, "validation": 2, "history": 8, "checkpoint": 18, "model": 14, "prune": 8}
 AFTER_EACH_STEP = ["-S", "train.checkpoint_minutes=1e-9"]
@@ -47,7 +47,7 @@ def test_the_older_or_the_newer_is_found_and_what_is_left_is_cleared(
     tmp_path: Path, work: str, older: Any, newer: Any
 ) -> None:
     """Whole in every case: the older one as long as the new one isn't in its place, the new one from then on."""
-    program = [sys.executable, HERE / "killed_at_every_moment.py", work, tmp_path]
+    program = [sys.executable, HELPERS / "killed_at_every_moment.py", work, tmp_path]
     done = subprocess.run(program, capture_output=True, text=True, check=True)
     moments = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(moments) > 8 and [moment["killed"] for moment in moments] == [True] * (len(moments) - 1) + [False]
@@ -83,7 +83,7 @@ def kills(seed: int) -> Iterator[Kill]:
 def train(folder: Path, settings: list[str], kill: Kill | None) -> tuple[bool, str]:
     """Trains in `folder` as a process of its own: whether it was killed before its end, and what it said."""
     reading, writing = os.pipe()
-    command = [sys.executable, HERE / "announced.py", str(writing), "train", *settings]
+    command = [sys.executable, HELPERS / "announced.py", str(writing), "train", *settings]
     with (folder / "said.txt").open("w+") as said:
         process = subprocess.Popen(command, cwd=folder, pass_fds=[writing], stderr=said)
         os.close(writing)

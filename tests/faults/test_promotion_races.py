@@ -29,14 +29,15 @@ from siamese.registry.client import Registry
 from siamese.registry.lock import LEASE, Lock
 from siamese.tracking.client import TRACKING_URI, connect
 
-PROMOTING = [sys.executable, str(Path(__file__).with_name("promoting.py"))]
+PROMOTING = [sys.executable, str(ROOT / "tests/helpers/promoting.py")]
 INPUTS = [f"artifacts/{name}" for name in ("catalog.parquet", "pairs.parquet", "images")]
 LAX = ["-S", "promote.min_precision=0", "-S", "promote.max_eer=1"]
 
 # `siamese` that has scored both models, says so, and promotes when it's told to.
 WAITS = """
 import sys
-from siamese import cli, promote
+from siamese import cli
+from siamese.registry import promote
 move = promote.move
 promote.move = lambda *given: (print("scored", flush=True), sys.stdin.readline(), move(*given))
 cli.main()
@@ -48,10 +49,11 @@ STEP = """
 import sys
 from kfp import dsl
 from components.promote import promote as step
-from siamese import params, promote
+from siamese.config import load_params
+from siamese.registry import promote
 move = promote.move
 promote.move = lambda *given: (print("scored", flush=True), sys.stdin.readline(), move(*given))
-limits = params.load().promote.model_dump() | {"min_precision": 0.0, "max_eer": 1.0, "max_p_value": 1.0}
+limits = load_params().promote.model_dump() | {"min_precision": 0.0, "max_eer": 1.0, "max_p_value": 1.0}
 inputs = [dsl.Dataset(uri=f"artifacts/{name}") for name in ("catalog.parquet", "pairs.parquet", "images")]
 step.python_func(*inputs, sys.argv[1], limits, "", dsl.Markdown(uri=sys.argv[2]))
 """

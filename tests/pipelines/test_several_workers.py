@@ -21,7 +21,7 @@ from kfp import dsl
 from kubernetes_server import KubernetesServer, kind_of
 from mlflow_servers import mlflow_server
 from pipeline_spec import executor_of, specification
-from test_train import INPUTS, weights_of
+from trained import INPUTS, weights_of
 from waiting import PATIENCE, wait_until
 
 from components.choose import choose
@@ -55,15 +55,15 @@ environment: {HTTPS_PROXY: "http://proxy:3128"}
 LAUNCH = """
 import json, sys
 from pathlib import Path
-from siamese import params
-from siamese.workers.launch import launch
-from siamese.workers.manifest import Look
-from siamese.workers.order import Order
+from siamese.config import load_params, packaged_file
+from siamese.orchestration.k8s.job import JobSpec
+from siamese.orchestration.k8s.launch import launch
+from siamese.orchestration.k8s.manifests import PodSpec
 told = json.loads(sys.argv[1])
 files = [Path(name) for name in told["outputs"]]
-given = params.load(params.packaged_file()).train
+given = load_params(packaged_file()).train
 inputs = [Path(name) for name in told["inputs"]]
-launch(inputs, *files, Order(**told["order"]), given, Look(**told["look"]), "a step")
+launch(inputs, *files, JobSpec(**told["order"]), given, PodSpec(**told["look"]), "a step")
 """
 # A short substitute for training: waits for a file, as long as the test runs, and writes as the chief does.
 TRAINS = """
@@ -533,15 +533,15 @@ def test_an_order_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 IS_LOST = """
 import os, signal, sys
 from pathlib import Path
-from siamese import batches
-from siamese.workers.worker import work
-listed, begun = batches.labelled_pairs, []
+from siamese.orchestration.k8s.worker import work
+from siamese.training import sampler
+listed, begun = sampler.labelled_pairs, []
 def step(codes):
     begun.append(1)
     if len(begun) == 6:
         os.kill(os.getpid(), signal.SIGKILL)
     return listed(codes)
-batches.labelled_pairs = step
+sampler.labelled_pairs = step
 work(Path(sys.argv[1]))
 """
 

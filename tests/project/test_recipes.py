@@ -20,7 +20,7 @@ from siamese import config
 from siamese.config import flatten
 from siamese.errors import InputError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def read(file: Path) -> Mapping[str, Any]:

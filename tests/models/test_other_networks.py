@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SMALL, working_folder
-from test_train import weights_of
+from conftest import ROOT, SMALL, working_folder
+from trained import weights_of
 
 from siamese import cli, config, params, process, tf_runtime
 from siamese.errors import InputError
@@ -418,12 +418,12 @@ def test_two_devices_train_a_network_with_normalisation(place: Path) -> None:
     program = f"""
 import numpy as np
 from pathlib import Path
-from siamese import backend
-tf = backend.tensorflow()
+from siamese.tf_runtime import import_tensorflow
+tf = import_tensorflow()
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = {[str(Path(__file__).parent), str(ROOT / "tests"), str(ROOT / "tests/helpers")]!r}
 import test_other_networks as here
 place = Path({str(place)!r})
 wanted = here.values()

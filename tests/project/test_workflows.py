@@ -435,7 +435,7 @@ def test_a_retraining_on_main_is_never_cancelled_and_one_runs_at_a_time() -> Non
         ("dvc.lock", False),  # or each retraining would start the next
         ("metrics.json", False),
         ("README.md", False),
-        ("tests/test_train.py", False),
+        ("tests/training/test_train.py", False),
     ],
 )
 @pytest.mark.parametrize("event", ["push", "pull_request"])

@@ -19,7 +19,7 @@ from waiting import PATIENCE
 
 from siamese import cli, config
 from siamese.paths import CATALOG, HISTORY, METRICS, MODEL, PLOTS, REPORT, RUN, THRESHOLD
-from siamese.registry import model_card, register
+from siamese.registry import model_card, packaging, register
 from siamese.registry.client import CHALLENGER, CHAMPION, Registry, Version
 from siamese.tracking.provenance import flat_params
 
@@ -269,7 +269,7 @@ def test_interrupted_anywhere_and_run_again_it_completes_one_version(make: Make,
     client = type(project.registry.client)
     moments = [
         (client, "log_batch"), (client, "log_artifact"), (client, "log_text"),
-        (register.model_files, "save"), (client, "log_model_artifacts"), (client, "finalize_logged_model"),
+        (packaging, "save"), (client, "log_model_artifacts"), (client, "finalize_logged_model"),
         (Registry, "add"), (Registry, "point"),
     ]  # fmt: skip
     for owner, name in moments:
@@ -302,9 +302,9 @@ def assert_registered_once(project: Project) -> None:
 KILLED_AT = """
 import os, signal, sys
 import mlflow
-from siamese import cli, registry
-from siamese.register import model_files
-owner, name = {"MlflowClient": mlflow.MlflowClient, "model_files": model_files, "Registry": registry.Registry}[
+from siamese import cli
+from siamese.registry import client, packaging
+owner, name = {"MlflowClient": mlflow.MlflowClient, "packaging": packaging, "Registry": client.Registry}[
     sys.argv[1].split(".")[0]], sys.argv[1].split(".")[1]
 setattr(owner, name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
 cli.main(sys.argv[2:])
@@ -314,7 +314,7 @@ cli.main(sys.argv[2:])
 @pytest.mark.long
 def test_killed_anywhere_and_run_again_it_completes_one_version(make: Make) -> None:
     project = make("killed")
-    moments = ["MlflowClient.log_text", "model_files.save", "MlflowClient.finalize_logged_model", "Registry.point"]
+    moments = ["MlflowClient.log_text", "packaging.save", "MlflowClient.finalize_logged_model", "Registry.point"]
     for moment in moments:
         (done,) = ended(processes(project, [[sys.executable, "-c", KILLED_AT, moment, *project.command]]))
         assert done[0] == -signal.SIGKILL, done

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TAG = "test"
 ANY_USER = "12345:6789"  # which no image knows
 

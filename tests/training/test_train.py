@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from conftest import working_folder
 from signalled import AT_A_STEP
+from trained import INPUTS, weights_of
 
-from siamese import cli, config, params, tf_runtime
+from siamese import cli, config, params
 from siamese.errors import InputError
 from siamese.models.trained_on import FILE
 from siamese.models.verifier import Verifier, read_image
@@ -24,7 +25,6 @@ from siamese.training.dataset import TrainingData, read_data
 from siamese.training.trainer import Trainer
 
 RUN = Origin({}, {})
-INPUTS = [Path("artifacts") / name for name in ("catalog.parquet", "pairs.parquet", "images", "transform")]
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +41,6 @@ def train_params(*settings: str) -> params.TrainParams:
 def training(workspace: Path, data: TrainingData, values: params.TrainParams, precision: str = "float32") -> Trainer:
     steps = data.plan(values, 0).steps
     return Trainer("specification", precision, workspace / INPUTS[3], values, steps, distribution.start("one"))
-
-
-def weights_of(model_folder: Path) -> list[np.ndarray]:
-    tf_runtime.import_tensorflow()
-    import keras
-
-    return keras.saving.load_model(model_folder / "siamese.keras").get_weights()
 
 
 def test_the_run_leaves_model_and_history_and_no_checkpoints(workspace: Path) -> None:
@@ -186,7 +179,7 @@ def test_too_little_disk_is_told_before_training(workspace: Path, monkeypatch, t
     class Usage:
         free = 10**9
 
-    monkeypatch.setattr(train.shutil, "disk_usage", lambda _: Usage)
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: Usage)
     with pytest.raises(InputError, match=r"may take 1\.9 GB, only 1\.0 GB are free"):
         checkpoints._check_disk(38_964_545, Checkpoints(tmp_path / "checkpoints", RUN), tmp_path / "model")
 

@@ -29,7 +29,7 @@ from mlflow import MlflowClient
 from mlflow_servers import MlflowServer
 from portals import ANSWERS, Portal
 from storage_servers import S3_KEYS, free_port, s3_server
-from test_train import weights_of
+from trained import weights_of
 from waiting import PATIENCE, wait_until
 
 from siamese import cli, config, paths
@@ -591,12 +591,13 @@ def test_a_training_goes_on_from_an_older_copy_of_its_journal(client: MlflowClie
 # A training in a pod, which goes on until it is killed.
 IN_A_POD = """
 from pathlib import Path
-from siamese import params, train_elsewhere
-values = params.load(settings=["train.epochs=100000"]).model_dump()
+from siamese.config import load_params
+from siamese.orchestration import container
+values = load_params(settings=["train.epochs=100000"]).model_dump()
 sections = {name: values[name] for name in ("catalog", "pairs", "preprocess", "model", "train", "tracking")}
 inputs = [Path("artifacts", name) for name in ("catalog.parquet", "pairs.parquet", "images", "transform")]
 outputs = [Path("outputs", name) for name in ("model", "history.csv", "run.json")]
-train_elsewhere.run(*inputs, *outputs, sections, {"path": "data"}, "", "", "s3://a/train/model")
+container.run(*inputs, *outputs, sections, {"path": "data"}, "", "", "s3://a/train/model")
 """
 
 
@@ -732,10 +733,10 @@ def nvmlDeviceGetPowerUsage(handle): raise NVMLError("not supported")
 """
 WATCH = """
 import json, threading
-from siamese.tracking import machine
+from siamese.tracking import system_metrics
 ended = threading.Event()
 ended.set()
-machine.watch(machine.collectors(), lambda number, values: print(json.dumps([number, values])), 7, ended)
+system_metrics.watch(system_metrics.collectors(), lambda number, values: print(json.dumps([number, values])), 7, ended)
 """
 
 
@@ -875,7 +876,7 @@ def test_a_training_of_a_sweep_stays_nested_under_the_sweep(
 
 SENDER = """
 import sys
-from siamese.tracking.forward import send
+from siamese.tracking.forwarder import send
 from siamese.tracking.journal import Journal
 from siamese.tracking.client import connect, tracking_uri
 client = connect()

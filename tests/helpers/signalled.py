@@ -5,13 +5,13 @@ from __future__ import annotations
 # Before a program of `python -c`; takes the signal's number and the step's, counted over all epochs, off its arguments.
 AT_A_STEP = """
 import os, sys
-from siamese import batches
+from siamese.training import sampler
 number, at_step = int(sys.argv.pop(1)), int(sys.argv.pop(1))
-listed, begun = batches.labelled_pairs, []
+listed, begun = sampler.labelled_pairs, []
 def labelled_pairs(codes):
     begun.append(codes)
     if len(begun) == at_step:
         os.kill(os.getpid(), number)
     return listed(codes)
-batches.labelled_pairs = labelled_pairs
+sampler.labelled_pairs = labelled_pairs
 """

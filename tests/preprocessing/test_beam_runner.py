@@ -33,7 +33,7 @@ from siamese.errors import ExitCode, InputError
 from siamese.params import IMAGE_SHAPE
 from siamese.preprocessing import beam_runner, preprocess
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BZ2 = base64.b64encode(b"BZh")  # how what Beam pickles begins
 CLOUD = {"project": "my-project", "region": "europe-west4", "temp_location": "gs://bucket/temporary"}
 

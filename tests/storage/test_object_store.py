@@ -18,7 +18,7 @@ import pytest
 from conftest import changed_stages, project_copy, working_folder
 from counting_proxy import CountingProxy
 from storage_servers import S3_KEYS, s3_server
-from test_train import weights_of
+from trained import weights_of
 
 from siamese import cli, paths
 from siamese.errors import InputError

@@ -33,13 +33,13 @@ from siamese.storage.files import content_digest
 # Runs a file, and sends itself SIGINT when the third epoch is told.
 SIGNALLED = """
 import os, runpy, signal, sys
-from siamese import progress
-say = progress.say
-def say_and_send(line):
-    say(line)
+from siamese import console
+log = console.log
+def log_and_send(line):
+    log(line)
     if line.startswith("epoch 3/8"):
         os.kill(os.getpid(), signal.SIGINT)
-progress.say = say_and_send
+console.log = log_and_send
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

@@ -13,7 +13,7 @@ import drawn
 import pytest
 from page_reader import Page
 from PIL import Image
-from test_oddities import MAX, PARAMS, copied, data, in_split, put
+from test_outliers import MAX, PARAMS, copied, data, in_split, put
 
 from siamese import cli, config
 from siamese.data.inspection import report as report_module

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Repository, changed_stages, working_folder
+from conftest import ROOT, Repository, changed_stages, working_folder
 
 from siamese import config, paths
 from siamese.errors import InputError
@@ -20,7 +20,7 @@ from siamese.tracking import dvc_stage
 from siamese.tracking.client import connect
 from siamese.tracking.dvc_stage import unchanged_inputs
 
-EDITING = Path(__file__).with_name("editing_siamese.py")
+EDITING = ROOT / "tests/helpers/editing_siamese.py"
 FAILED = 255  # exit code of DVC
 
 

@@ -22,8 +22,8 @@ _HELD_BY_A_FILE = """
 import sys, time
 from pathlib import Path
 from siamese import cli
+from siamese.models.verifier import Verifier
 from siamese.serving.batcher import Batcher
-from siamese.verifier import Verifier
 closed, waiting = map(Path, (sys.argv.pop(1), sys.argv.pop(1)))
 begin, embed, batchers = Batcher.__init__, Verifier.embed, []
 def begin_and_note(batcher, *given):

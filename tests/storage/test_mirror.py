@@ -17,7 +17,7 @@ import pytest
 from conftest import working_folder
 from signalled import AT_A_STEP
 from storage_servers import S3_KEYS, s3_server
-from test_train import weights_of
+from trained import weights_of
 
 from siamese.errors import InputError
 from siamese.storage.mirror import Mirror, working_files
@@ -28,16 +28,18 @@ INPUTS = [f"artifacts/{name}" for name in ("catalog.parquet", "pairs.parquet", "
 TRAIN = """
 import sys
 from pathlib import Path
-from siamese import params, places, train
-from siamese.outliving import working_files
-from siamese.tracking.record import recorded
+from siamese import paths
+from siamese.config import load_params
+from siamese.storage.mirror import working_files
+from siamese.tracking.recorder import record_training
+from siamese.training import train
 
 workspace, outputs, place = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-given = params.load(workspace / "params.yaml", ["train.checkpoint_every=1"])
+given = load_params(workspace / "params.yaml", ["train.checkpoint_every=1"])
 inputs = [workspace / "artifacts" / name for name in ("catalog.parquet", "pairs.parquet", "images", "transform")]
 written = outputs / "model", outputs / "history.csv"
-with working_files(place), recorded(given, inputs[0], written[1], outputs / "run.json") as listener:
-    train.run(*inputs, *written, given.train, given.model, places.CHECKPOINTS, listener=listener)
+with working_files(place), record_training(given, inputs[0], written[1], outputs / "run.json") as listener:
+    train.run(*inputs, *written, given.train, given.model, paths.CHECKPOINTS, listener=listener)
 """
 
 

@@ -406,10 +406,11 @@ SCRIPT = """
 if __name__ == "__main__":
     import sys
     from pathlib import Path
-    from siamese import catalog, pool
+    from siamese.data import catalog
+    from siamese.storage import parallel
 
-    catalog._BYTES_WORTH_A_PROCESS, pool._FILES_A_TASK = 1, 2
-    pool.available = lambda: 2
+    catalog._BYTES_WORTH_A_PROCESS, parallel._FILES_A_TASK = 1, 2
+    parallel.available = lambda: 2
     found = catalog.collect(Path(sys.argv[1]), 10_000)
     print(found.images.to_json(), found.rejected.to_json(), sep="\\n")
 """

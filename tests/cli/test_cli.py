@@ -116,9 +116,9 @@ def test_sigterm_removes_what_is_half_written(tmp_path) -> None:
     program = (
         "import os, signal, pathlib; from siamese import cli, config; from siamese.storage import files\n"
         "def step(*_, **__):\n"
-        "    with files.whole_file(pathlib.Path('out')) as beside:\n"
+        "    with files.atomic_file(pathlib.Path('out')) as beside:\n"
         "        beside.write_text('half'); os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
-        "params.load = step; cli.main(['params'])"
+        "config.load_params = step; cli.main(['params'])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False)
     assert done.returncode == 128 + signal.SIGTERM

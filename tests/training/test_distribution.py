@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from signalled import AT_A_STEP
-from test_train import INPUTS, weights_of
+from trained import INPUTS, weights_of
 from waiting import PATIENCE
 
 from siamese.errors import InputError
 from siamese.training import distribution
 
-SOME_STEPS = [sys.executable, str(Path(__file__).with_name("some_steps.py"))]
+SOME_STEPS = [sys.executable, str(ROOT / "tests/helpers/some_steps.py")]
 
 TRAIN = [sys.executable, "-c", f"{AT_A_STEP}from siamese import cli; cli.main()"]
 OPTIONS = ["train", "-S", "train.checkpoint_every=1"]
