@@ -39,6 +39,7 @@ class Resources(Section):
     shared_memory: str | None = Field(pattern=QUANTITY)
     timeout: int | None = Field(ge=1)
     retries: int = Field(ge=0)
+    mount_volume: bool
 
 
 class Backoff(Section):
@@ -201,7 +202,7 @@ def apply(task: dsl.PipelineTask, step: str, cluster: Cluster) -> dsl.PipelineTa
         )
     if wanted.timeout:
         kubernetes.set_timeout(task, seconds=wanted.timeout)
-    if cluster.volume:
+    if cluster.volume and wanted.mount_volume:
         kubernetes.mount_pvc(task, pvc_name=cluster.volume.claim, mount_path=cluster.volume.path)
     for secret in cluster.secrets:
         kubernetes.use_secret_as_env(task, secret_name=secret.name, secret_key_to_env=secret.keys)

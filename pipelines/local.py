@@ -40,9 +40,9 @@ def local(
     from pipelines import cluster
     from pipelines import containers as in_containers
     from pipelines.arguments import arguments
-    from pipelines.artifact_metadata import stored_as_on_a_cluster
     from pipelines.log import COLOUR, steps_words
     from pipelines.pipeline import build
+    from pipelines.values_on_cluster import values_as_on_a_cluster
     from siamese import config
     from siamese.errors import InputError
     from siamese.tracking.client import tracking_uri as default_uri
@@ -67,7 +67,7 @@ def local(
             runner = kfp_local.SubprocessRunner(use_venv=False)
             os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         kfp_local.init(runner, pipeline_root=str(root), enable_caching=caching)
-        opened.enter_context(stored_as_on_a_cluster())
+        opened.enter_context(values_as_on_a_cluster())
         opened.enter_context(steps_words(root / LOG))
         try:
             pipeline(**given)

@@ -37,7 +37,7 @@ import components.preprocess
 import components.promote
 import components.register
 import components.train
-from pipelines.artifact_metadata import stored
+from pipelines.values_on_cluster import stored
 from siamese import config
 from siamese.errors import InputError
 from siamese.preprocessing.pixel_store import StoredImages

@@ -15,7 +15,7 @@ from components.pairs import pairs
 from components.preprocess import preprocess
 from components.register import register
 from components.train import train
-from pipelines.artifact_metadata import stored
+from pipelines.values_on_cluster import stored
 from siamese import config
 from siamese.data.synthetic import sample
 from siamese.tracking.client import connect

@@ -24,7 +24,7 @@ from kfp import local as kfp_local
 from kfp.local import status, subprocess_task_handler, task_dispatcher
 from kfp.local.orchestrator import task_executor
 
-from pipelines.artifact_metadata import stored_as_on_a_cluster
+from pipelines.values_on_cluster import values_as_on_a_cluster
 
 RETRIES_LOST, RETRIES_FAILED = ("OnError", "Always"), ("OnFailure", "Always")
 
@@ -107,7 +107,7 @@ def main(folder: Path) -> int:
     kfp_local.init(kfp_local.SubprocessRunner(use_venv=False), pipeline_root=wanted["root"], enable_caching=True)
     pipeline = components.load_component_from_text(yaml.safe_dump_all(wanted["pipeline"]))
     try:
-        with stored_as_on_a_cluster():
+        with values_as_on_a_cluster():
             pipeline(**wanted["arguments"])
     except RuntimeError as error:  # kfp's word for a step that failed
         print(error, file=sys.stderr)

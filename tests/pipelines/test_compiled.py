@@ -73,13 +73,14 @@ def test_pure_steps_are_cached_and_those_that_read_what_changes_are_not(plain: t
     assert set(steps(plain[0])) == PURE | READ_WHAT_CHANGES
 
 
-def test_of_what_the_cache_goes_by_a_cluster_file_changes_the_image_and_the_claim_alone(
+def test_a_cluster_file_with_other_images_than_for_training_changes_the_cache_key_of_training_alone(
     own: tuple, tmp_path: Path
 ) -> None:
     """KFP 2.17.0's key (`GenerateCacheKey` in backend/src/v2/cacheutils): inputs, outputs, image, command, claims."""
     (tmp_path / "cluster.yaml").write_text("image: registry.example/siamese-training:v1\n")
     compiled(cluster.load(tmp_path / "cluster.yaml"), tmp_path / "pipeline.yaml")
-    plain, platform = specification(tmp_path / "pipeline.yaml")
+    plain, _ = specification(tmp_path / "pipeline.yaml")
+    mounting = own[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for name in PURE - {"train"}:  # which has the other image
         keys = [
             (
@@ -90,7 +91,8 @@ def test_of_what_the_cache_goes_by_a_cluster_file_changes_the_image_and_the_clai
             for pipeline in (plain, own[0])
         ]
         assert keys[0] == keys[1], name
-    assert "pvcMount" not in json.dumps(platform) and "pvcMount" in json.dumps(own[1])
+        assert "pvcMount" not in mounting[f"exec-{name}"], name
+    assert mounting["exec-train"]["pvcMount"][0]["constant"] == "siamese"
 
 
 def test_the_data_is_fetched_by_its_hash_and_the_commit_that_brought_it(plain: tuple) -> None:
@@ -218,11 +220,13 @@ def test_kubernetes_is_told_where_and_as_whom_the_step_runs(own: tuple) -> None:
     }  # fmt: skip
 
 
-def test_every_step_gets_volume_secrets_and_a_user_without_rights(own: tuple) -> None:
+def test_training_gets_the_volume_and_every_step_secrets_and_a_user_without_rights(own: tuple) -> None:
     executors = own[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert set(executors) == {f"exec-{name}" for name in steps(own[0])}
+    mounted = {name: said["pvcMount"] for name, said in executors.items() if "pvcMount" in said}
+    assert list(mounted) == ["exec-train"]
+    assert (mounted["exec-train"][0]["constant"], mounted["exec-train"][0]["mountPath"]) == ("siamese", "/siamese")
     for said in executors.values():
-        assert (said["pvcMount"][0]["constant"], said["pvcMount"][0]["mountPath"]) == ("siamese", "/siamese")
         assert said["secretAsEnv"][0]["secretName"] == "mlflow-login"
         keys = said["secretAsEnv"][0]["keyToEnv"]
         assert keys == [{"envVar": "MLFLOW_TRACKING_USERNAME", "secretKey": "username"}]
@@ -231,6 +235,14 @@ def test_every_step_gets_volume_secrets_and_a_user_without_rights(own: tuple) ->
     for name in steps(own[0]):
         environment = executor_of(own[0], name)["container"]["env"]
         assert environment == [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}]
+
+
+def test_a_cluster_file_may_mount_the_volume_into_every_step(tmp_path: Path) -> None:
+    """For a file that all steps read, as certificates."""
+    (tmp_path / "cluster.yaml").write_text(OWN + "defaults: {mount_volume: true}\n")
+    compiled(cluster.load(tmp_path / "cluster.yaml"), tmp_path / "pipeline.yaml")
+    executors = specification(tmp_path / "pipeline.yaml")[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert all(said["pvcMount"][0]["constant"] == "siamese" for said in executors.values())
 
 
 def test_no_secret_stands_in_the_pipeline(own: tuple) -> None:

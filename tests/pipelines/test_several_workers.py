@@ -27,8 +27,8 @@ from waiting import PATIENCE, wait_until
 from components.choose import choose
 from components.train_on_workers import train_on_workers
 from pipelines import cluster
-from pipelines.artifact_metadata import stored
 from pipelines.compile import compiled
+from pipelines.values_on_cluster import stored
 from siamese import config
 from siamese.config import parse_section
 from siamese.errors import InputError

@@ -8,14 +8,16 @@ import json
 import os
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import working_folder
 from kfp import dsl
 
 from pipelines import local, pipeline
-from pipelines.artifact_metadata import stored
+from pipelines.values_on_cluster import stored
 from siamese.errors import InputError
 
 WRITTEN = {"text": "a", "whole": 3, "share": 0.5, "yes": True, "no": False, "list": [1, "b"], "dict": {"keep": "best"}}
@@ -39,6 +41,23 @@ def write(metadata: dict, model: dsl.Output[dsl.Model]) -> None:
 
     Path(model.path).write_text("weights")
     model.metadata.update(metadata)
+
+
+@dsl.component(base_image="no-image", packages_to_install=[], install_kfp_package=False)
+def fail() -> None:
+    """Fail as a step does: with an exit code."""
+    import sys
+
+    sys.exit(2)
+
+
+@dsl.component(base_image="no-image", packages_to_install=[], install_kfp_package=False)
+def note(status: dsl.PipelineTaskFinalStatus, file: str) -> None:
+    """Write what an exit task is given."""
+    import json
+    from pathlib import Path
+
+    Path(file).write_text(json.dumps([status.state, status.error_code, status.error_message]))
 
 
 @dsl.component(base_image="no-image", packages_to_install=[], install_kfp_package=False)
@@ -90,3 +109,23 @@ def test_a_pipeline_on_this_machine_hands_on_metadata_as_a_cluster_does(
     with working_folder(tmp_path):
         local.local(repository=str(tmp_path), revision="HEAD", tracking_uri="sqlite:///runs.db")
     assert json.loads((tmp_path / "read.json").read_text()) == [STORED, "weights"]
+
+
+@pytest.mark.parametrize(("step", "state"), [(write, "COMPLETE"), (fail, "FAILED")])
+def test_the_exit_task_gets_the_state_of_a_cluster_and_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: Any, state: str
+) -> None:
+    """As `_final_status` of argo_workflow.py, written from driver/resolve.go: kfp's local runners say SUCCEEDED, and
+    have a code and a message for FAILED."""
+
+    @dsl.pipeline(name="ending")
+    def watched(file: str) -> None:
+        with dsl.ExitHandler(note(file=file)):
+            step(metadata={}) if step is write else step()
+
+    monkeypatch.setattr(pipeline, "build", lambda *_: watched)
+    monkeypatch.setattr("pipelines.arguments.arguments", lambda *_: {"file": str(tmp_path / "status.json")})
+    monkeypatch.setenv("PATH", os.environ["PATH"])  # put back afterwards
+    with working_folder(tmp_path), pytest.raises(InputError) if step is fail else nullcontext():
+        local.local(repository=str(tmp_path), revision="HEAD", tracking_uri="sqlite:///runs.db")
+    assert json.loads((tmp_path / "status.json").read_text()) == [state, None, None]
