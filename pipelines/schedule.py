@@ -99,7 +99,7 @@ def create(
         f"schedule {name}",
     )
     url = kubeflow.url("recurringrun", made.recurring_run_id)
-    answer(told(made, url), f"schedule {name}, {when(made)}{', paused' if paused else ''}: {url}", as_json)
+    answer(schedule_as_dict(made, url), f"schedule {name}, {when(made)}{', paused' if paused else ''}: {url}", as_json)
 
 
 @app.command("list")
@@ -116,7 +116,7 @@ def list_(
     kubeflow = connect(host, namespace, token_file, ca_file)
     listed = kubeflow.recurring_runs.recurring_run_service_list_recurring_runs
     found = list(all_pages(listed, "recurring_runs", **kubeflow.of_namespace))
-    schedules = [told(one, kubeflow.url("recurringrun", one.recurring_run_id)) for one in found]
+    schedules = [schedule_as_dict(one, kubeflow.url("recurringrun", one.recurring_run_id)) for one in found]
     lines = [f"{one['name']}  {one['state']}  {one['when']}  {one['url']}" for one in schedules]
     answer({"schedules": schedules}, "\n".join(lines or ["no schedules"]), as_json)
 
@@ -203,7 +203,7 @@ def when(schedule: Any) -> str:
     return f"every {seconds} s"
 
 
-def told(schedule: Any, url: str) -> dict[str, Any]:
+def schedule_as_dict(schedule: Any, url: str) -> dict[str, Any]:
     """A recurring run as JSON."""
     state = "paused" if schedule.status == "DISABLED" else "active"
     return {"name": schedule.display_name, "state": state, "when": when(schedule), "url": url}

@@ -78,11 +78,11 @@ def submit(
     url = kubeflow.url("runs", run.run_id)
     if not wait:
         run.state = state_of(run, kubeflow.workflow(run.run_id) if run.state == "FAILED" else {})
-        answer(told(run, url), f"run {run.display_name}: {url}", as_json)
+        answer(run_as_dict(run, url), f"run {run.display_name}: {url}", as_json)
         return None
     log(f"run {run.display_name}: {url} (it goes on if this command is stopped)")
     run, workflow = followed(kubeflow, run.run_id, poll, timeout)
-    answer(told(run, url), f"run {run.display_name} {ending(run, workflow)}: {url}", as_json)
+    answer(run_as_dict(run, url), f"run {run.display_name} {ending(run, workflow)}: {url}", as_json)
     if run.state == "SUCCEEDED":
         return None
     return RunExitCode.RUN_FAILED if run.state in ENDED else RunExitCode.STILL_RUNNING
@@ -103,8 +103,8 @@ def pipeline_of(
     if version is None:
         return {"pipeline_spec": specification(cluster.load(cluster_file), caching)}
     if caching is not None or cluster_file is not None:
-        option = "--cluster" if cluster_file else "--caching"
-        raise InputError(f"{option}: an uploaded version has its own: leave it out, or --version")
+        option = "--cluster (or SIAMESE_CLUSTER)" if cluster_file else "--caching"
+        raise InputError(f"{option}: an uploaded version has its own; leave it out, or --version")
     pipeline = kubeflow.pipeline(PIPELINE)
     found = kubeflow.version(pipeline.pipeline_id, version) if pipeline else None
     if found is None:
@@ -114,7 +114,7 @@ def pipeline_of(
 
 
 def specification(cluster: Cluster, caching: bool | None) -> dict[str, Any]:
-    """The compiled pipeline as a run carries it: what to do, and what Kubernetes is told besides."""
+    """The compiled pipeline as a run carries it: what to do, and what Kubernetes gets besides."""
     import yaml
 
     from pipelines.compile import compiled
@@ -150,8 +150,8 @@ def started(
     two runs.
 
     Raises:
-        InputError: a run of this name has other arguments; the cluster could never run it; the server refused; nobody
-            knows whether the run was made.
+        InputError: a run of this name has other arguments; the cluster could never run it; the server refused; or it is
+            unknown whether the run was made.
     """
     import kfp_server_api as kfp_api
 
@@ -232,6 +232,6 @@ def ending(run: Any, workflow: dict[str, Any]) -> str:
     return f"failed ({reason})" if reason else "failed"
 
 
-def told(run: Any, url: str) -> dict[str, Any]:
+def run_as_dict(run: Any, url: str) -> dict[str, Any]:
     """A run as JSON."""
     return {"run_id": run.run_id, "name": run.display_name, "state": run.state, "url": url}

@@ -218,7 +218,7 @@ class Endpoint:
         return min(found, key=lambda run: run.created_at, default=None)
 
     def asks_to_log_in(self) -> bool:
-        """Whether a token is needed: one that nobody issued is refused."""
+        """Whether a token is needed: a made-up one is refused."""
         return self.command("schedule", "list", KFP_TOKEN="revoked", KFP_TOKEN_FILE="").ended().exit_code != 0
 
     def versions(self) -> list[str]:

@@ -153,7 +153,7 @@ def assert_one_run(folder: Path) -> None:
     """However often it was killed, the training is one MLflow run, which has each epoch once."""
     with working_folder(folder):
         named = json.loads(paths.RUN.read_text())
-        runs = connect().search_runs(["1"], f"tags.`siamese.training.trainer` = '{named['training']}'")
+        runs = connect().search_runs(["1"], f"tags.`siamese.training` = '{named['training']}'")
         assert [(run.info.run_id, run.info.status) for run in runs] == [(named["run_id"], "FINISHED")]
         logged = [(one.step, one.value) for one in connect().get_metric_history(named["run_id"], "loss")]
         history = pd.read_csv(paths.HISTORY)

@@ -33,7 +33,7 @@ def test_without_an_address_it_is_only_logged(monkeypatch: pytest.MonkeyPatch, c
     monkeypatch.delenv(notify.ADDRESS, raising=False)
     notify.run(FAILED)
     said = capsys.readouterr().err
-    assert "run siamese-1 failed: step catalog failed\n" in said and "nobody was told" in said
+    assert "run siamese-1 failed: step catalog failed\n" in said and "no notification sent" in said
 
 
 def test_a_listener_gets_the_sentence_and_its_parts(listening, capsys) -> None:

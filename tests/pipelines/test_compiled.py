@@ -144,7 +144,7 @@ def test_every_step_fits_beside_other_pods_on_a_node_of_two_cpus(plain: tuple) -
     """KFP's launcher, in each step's pod, asks for 100m of a CPU anyway; memory was measured with the sample."""
     assert {cpu for cpu, _ in requests(plain[0]).values()} == {"100m"}
     assert {name: memory for name, (_, memory) in requests(plain[0]).items() if memory != "512Mi"} == {
-        "preprocess": "1Gi", "train": "2560Mi", "evaluate": "1536Mi", "promote": "1536Mi",
+        "preprocess": "1Gi", "train": "3Gi", "evaluate": "1536Mi", "register": "1536Mi", "promote": "1536Mi",
     }  # fmt: skip
 
 

@@ -206,7 +206,7 @@ def test_the_job_asks_for_as_many_workers_as_the_cluster_file_says(tmp_path: Pat
                         - name: MLFLOW_TRACKING_USERNAME
                           valueFrom: {secretKeyRef: {name: mlflow-login, key: username}}
                         resources:
-                          requests: {cpu: 100m, memory: 2560Mi, nvidia.com/gpu: "1"}
+                          requests: {cpu: 100m, memory: 3Gi, nvidia.com/gpu: "1"}
                           limits: {cpu: "8", memory: 16Gi, nvidia.com/gpu: "1"}
                         securityContext: {runAsUser: 10001, runAsGroup: 0, runAsNonRoot: true}
                         volumeMounts:

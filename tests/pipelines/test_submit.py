@@ -577,6 +577,13 @@ def test_a_version_that_is_not_there_is_told(server: KfpServer) -> None:
     assert "leave it out, or --version" in refused(submit(server, "--version", "v9", "--no-caching"))
 
 
+def test_a_cluster_file_in_the_environment_is_named_where_a_version_has_its_own(server: KfpServer) -> None:
+    """Without the option on the command line, what to leave out is the variable."""
+    given = {"SIAMESE_CLUSTER": str(ROOT / "pipelines/cluster.yaml"), "KFP_TOKEN": "good"}
+    line = refused(here("submit", "--host", server.address, "--version", "v1", **given))
+    assert line.endswith("--cluster (or SIAMESE_CLUSTER): an uploaded version has its own; leave it out, or --version")
+
+
 # The server of these tests
 
 

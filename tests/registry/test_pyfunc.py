@@ -95,7 +95,9 @@ def pairs(workspace: Path) -> list[tuple[Path, Path]]:
 
 
 def verified(workspace: Path, a: Path, b: Path) -> Verification:
-    return verify(a, b, workspace / "artifacts/model", workspace / "artifacts/threshold.json", None, MAX_PIXELS)
+    return verify(
+        a, b, resolve_model(workspace / "artifacts/model", workspace / "artifacts/threshold.json"), None, MAX_PIXELS
+    )
 
 
 def table(pairs: list[tuple[Path, Path]], form=Path.read_bytes) -> pd.DataFrame:

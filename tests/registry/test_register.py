@@ -291,7 +291,7 @@ def assert_registered_once(project: Project) -> None:
     assert version.aliases == (CHALLENGER,)
     client, metrics = project.registry.client, project.json(METRICS)
     experiment = project.run(version).info.experiment_id
-    runs = client.search_runs([experiment], f"tags.`siamese.training.trainer` = 'training-of-{project.name}'")
+    runs = client.search_runs([experiment], f"tags.`siamese.training` = 'training-of-{project.name}'")
     assert [run.info.run_id for run in runs] == [version.run_id]
     logged = client.search_logged_models([experiment], f"source_run_id = '{version.run_id}'")
     assert [(one.model_id, one.status.value) for one in logged] == [(version.source.removeprefix("models:/"), "READY")]

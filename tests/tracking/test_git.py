@@ -114,6 +114,24 @@ def test_a_training_without_git_installed_says_so(
     assert capsys.readouterr().err == "tracking: no commit is recorded: git: not installed; install it\n"
 
 
+@pytest.mark.parametrize(("installed", "problem"), [(True, "{}: no git repository"), (False, "git: not installed")])
+def test_a_pipeline_step_without_a_repository_names_the_variable_for_the_commit(
+    folder: Path, installed: bool, problem: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its working folder is often a container's, where a new repository would be of no use."""
+    if not installed:
+        monkeypatch.setenv("PATH", str(folder))
+    step = provenance.RemoteOrigin({}, [], "train")
+    with working_folder(folder):
+        provenance.tags("data", Path("catalog"), step)
+        reason, _, advice = capsys.readouterr().err.partition("; ")
+        assert reason == f"tracking: no commit is recorded: {problem.format(folder)}"
+        assert advice == "set SIAMESE_COMMIT to the commit of the code\n"
+        monkeypatch.setenv("SIAMESE_COMMIT", "c" * 40)
+        assert provenance.tags("data", Path("catalog"), step)["siamese.git.commit"] == "c" * 40
+        assert capsys.readouterr().err == ""
+
+
 def test_an_image_built_without_a_commit_says_how_to_build_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -48,8 +48,9 @@ CHECKPOINT = "training/checkpoint"
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings of this process wait for the server as long as a busy machine takes, and say nothing about it."""
-    for name in ("LONGEST_WAIT", "WAIT_WHEN_STOPPED", "_SILENCE"):
+    for name in ("LONGEST_WAIT", "WAIT_WHEN_STOPPED"):
         monkeypatch.setattr(recorder, name, PATIENCE)
+    monkeypatch.setattr(forwarder, "_SILENCE", PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def recorded(client: MlflowClient, run_id: str, metric: str = "loss") -> list[tu
 
 def runs_of(client: MlflowClient, training: str) -> list[Any]:
     experiments = [one.experiment_id for one in client.search_experiments()]
-    return list(client.search_runs(experiments, f"tags.`siamese.training.trainer` = '{training}'"))
+    return list(client.search_runs(experiments, f"tags.`siamese.training` = '{training}'"))
 
 
 def files_of(client: MlflowClient, run_id: str, folder: str = "") -> list[str]:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
-import pandas as pd
 
 from siamese.console import log
 from siamese.errors import InputError, summarise_exception
@@ -147,6 +146,8 @@ def seen_units(catalog: pd.DataFrame, seen: TrainedOn, by_identity: bool) -> pd.
         seen: what the model saw.
         by_identity: whether all identities are known.
     """
+    import pandas as pd
+
     rows = catalog[seen.saw(catalog.image_id)]
     return pd.Index(rows.identity.unique() if by_identity else rows.image_id)
 

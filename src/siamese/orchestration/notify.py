@@ -52,7 +52,7 @@ def run(ending: Ending) -> None:
     log(text)
     address = os.environ.get(ADDRESS)
     if not address:
-        log(f"notify: {ADDRESS} is not set: nobody was told")
+        log(f"notify: {ADDRESS} is not set: no notification sent")
         return
     _post(address, {"text": text, **asdict(ending)})
     log(f"notify: told {urlsplit(address).hostname}")

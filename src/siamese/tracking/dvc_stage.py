@@ -20,7 +20,6 @@ from fnmatch import translate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siamese.config import flatten
 from siamese.console import log
 from siamese.errors import InputError
 from siamese.storage.files import sha256
@@ -241,6 +240,8 @@ def _tracked_keys(entries: Iterable[Any]) -> Iterator[tuple[str, list[str]]]:
 
 def _values(keys: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], Any]:
     """By file and dotted key the value of each parameter."""
+    from siamese.config import flatten  # costs pydantic, which `siamese --help` does without
+
     values: dict[tuple[str, str], Any] = {}
     for file, names in keys.items():
         content = yaml_of(Path(file))

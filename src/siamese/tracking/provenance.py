@@ -20,7 +20,7 @@ from siamese.params import Params
 from siamese.storage.files import digest, sha256
 from siamese.tracking.client import without_credentials
 from siamese.tracking.dvc_stage import stages_of, yaml_of
-from siamese.tracking.git import git
+from siamese.tracking.git import NoRepository, git
 
 LOCK = Path("dvc.lock")
 CATALOG_DIGEST = "catalog:"  # marks a digest of the catalog, where DVC doesn't know the data
@@ -32,7 +32,7 @@ RECORDED = "siamese.recorded"  # tag of a run that was made when training was ov
 
 IMAGE_COMMIT = "SIAMESE_COMMIT"  # set in the images: the commit they were built from
 UNKNOWN, DIRTY = "unknown", "-dirty"  # as `make images` writes them
-ORIGIN = ("repository", "revision", "path", "hash")  # what is told of data that came from elsewhere
+ORIGIN = ("repository", "revision", "path", "hash")  # what is recorded of data that came from elsewhere
 
 _DIGEST_LENGTH = 36  # what MLflow takes; DVC's of a folder has as many
 
@@ -50,7 +50,7 @@ class RemoteOrigin:
     """What a training knows that doesn't run in the project's folder, but in a pod.
 
     Attributes:
-        data: what `ORIGIN` names, as far as it is known; what else is there isn't told.
+        data: what `ORIGIN` names, as far as it is known; other names are ignored.
         sections: of the parameters, those that it was given.
         step: what all attempts of this step of this run have in common, and no other step, such as an output's address.
     """
@@ -63,8 +63,8 @@ class RemoteOrigin:
 def tags(data_path: str, catalog_file: Path, elsewhere: RemoteOrigin | None = None) -> dict[str, str]:
     """What is known of code and data, as a run's tags; what isn't known is left out. A missing commit is reported."""
     if elsewhere:
-        told = {name: elsewhere.data[name] for name in ORIGIN if elsewhere.data.get(name)}
-        data = {"hash": _catalog_digest(catalog_file).value} | told
+        origin = {name: elsewhere.data[name] for name in ORIGIN if elsewhere.data.get(name)}
+        data = {"hash": _catalog_digest(catalog_file).value} | origin
         step = elsewhere.step
     else:
         found = data_digest(data_path, catalog_file)
@@ -81,7 +81,10 @@ def tags(data_path: str, catalog_file: Path, elsewhere: RemoteOrigin | None = No
     try:
         code = git_tags()
     except InputError as reason:
-        log(f"tracking: no commit is recorded: {reason}")
+        line = str(reason)
+        if elsewhere and isinstance(reason, NoRepository):  # a repository made in a container would not last
+            line = f"{reason.problem}; set {IMAGE_COMMIT} to the commit of the code"
+        log(f"tracking: no commit is recorded: {line}")
         code = {}
     return {name: value for name, value in (known | code).items() if value}
 
