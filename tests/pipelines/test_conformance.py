@@ -56,9 +56,9 @@ def check(given: dict[str, str], *options: str) -> Checked:
     return Checked(done.returncode, done.stdout.partition(" conformance ")[2])
 
 
-@pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Set up as docs/conformance.md says."""
+@pytest.fixture(scope="module", params=["2.17"])
+def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """An installation of a version of KFP, set up as docs/conformance.md says."""
     folder = tmp_path_factory.mktemp("conformance")
     (folder / "repository").mkdir()
     data = project_copy(folder / "repository", config.to_yaml(config.load_params(config.packaged_file())))
@@ -84,7 +84,12 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
         steps = plain | {"KUBECONFIG": str(kubernetes.configuration), "PYTHONPATH": str(ROOT)}
         kfp = opened.enter_context(
             kfp_server(
-                kind=ExecutingKfp, token=TOKEN, namespaces=(NAMESPACE,), folder=folder / "runs", environment=steps
+                kind=ExecutingKfp,
+                token=TOKEN,
+                namespaces=(NAMESPACE,),
+                folder=folder / "runs",
+                environment=steps,
+                kfp=request.param,
             )
         )
         kubernetes.kfp = kfp
@@ -165,3 +170,12 @@ def test_the_suite_passes(installation: dict[str, str]) -> None:
     found = checked.outcomes()
     assert set(found.values()) == {"passed"}, found
     assert len(found) == 15
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("installation", ["2.16"], indirect=True)
+def test_failures_under_the_retry_policy_of_2_16(installation: dict[str, str]) -> None:
+    checked = check(installation, "-k", "interrupted or cancelled_is_not or step_that_fails")
+    found = checked.outcomes()
+    assert set(found.values()) == {"passed"}, found
+    assert len(found) == 4

@@ -384,7 +384,7 @@ def test_a_slow_server_is_waited_for_as_long_as_it_takes_something(
 
     monkeypatch.setattr(recorder, "LONGEST_WAIT", 60.0)
     monkeypatch.setattr(forwarder, "_SILENCE", 5.0)
-    monkeypatch.setattr(recorder, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(forwarder, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(forwarder, "_log", slowly)
     monkeypatch.setattr(forwarder.Forwarder, "close", lambda *given: (ended.set(), close(*given)))
     named = trained([1, 2])
