@@ -144,7 +144,7 @@ def load(file: Path | None = None) -> Cluster:
 
 
 def look_of_workers(cluster: Cluster) -> dict[str, Any]:
-    """What the step `train_on_workers` is told: `siamese.orchestration.k8s.manifests.PodSpec`, as plain values.
+    """Return `siamese.orchestration.k8s.manifests.PodSpec` as plain values, an argument of the step `train_on_workers`.
 
     Raises:
         InputError: there are no workers, or no volume that they share.

@@ -88,7 +88,7 @@ class Workplace:
         with atomic_file(folder / "params.yaml") as beside:
             with beside.open("w", encoding="utf-8") as file:
                 YAML().dump(config.deep_merge(defaults, given), file)
-            checked = config.load_params(beside, settings)  # what is wrong is told now
+            checked = config.load_params(beside, settings)  # fails now if something is wrong
             beside.write_text(config.to_yaml(checked), encoding="utf-8")
 
     def write(self, results: Sequence[dict[str, Any]], *lines: str) -> None:

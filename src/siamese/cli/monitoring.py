@@ -51,7 +51,7 @@ def drift(
         if new.is_file():
             from siamese.monitoring import prediction_log
 
-            log = prediction_log.read(at.input(new_data))  # before anything else: a wrong path is told at once
+            log = prediction_log.read(at.input(new_data))  # before anything else: a wrong path fails at once
             _, catalog = _origin(model, given)
             found = question.of_log(log, catalog, pixel_store.open_store(pixels), params.drift, new_data)
         else:

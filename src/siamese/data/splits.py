@@ -176,7 +176,7 @@ def read_split_list(data_folder: AnyPath, splits: str, layout: Literal["identiti
         raise InputError(f"{data_folder / splits}: lists {twice[0]} more than once: give each {column} one split")
     split_of = dict(zip(listed[column], listed["split"], strict=True))
     for group in look_alikes(split_of, _FORM[column]):
-        told = " and ".join(f"{distinctly(name)} ({split_of[name]})" for name in group)
+        spellings = " and ".join(f"{distinctly(name)} ({split_of[name]})" for name in group)
         if len({split_of[name] for name in group}) > 1:
-            raise InputError(f"{data_folder / splits}: {told} look the same: give both one split")
+            raise InputError(f"{data_folder / splits}: {spellings} look the same: give both one split")
     return SplitList(splits, column, split_of)

@@ -46,7 +46,7 @@ def verify(
     Raises:
         InputError: an image, the model or the threshold is missing or can't be used.
     """
-    images = [read_image(file, max_pixels) for file in (a, b)]  # before the model: a wrong path is told at once
+    images = [read_image(file, max_pixels) for file in (a, b)]  # before the model loads: a wrong path fails early
     threshold = model.threshold(own_threshold)
     verifier = model.load()
     embeddings = verifier.embed_encoded(images)

@@ -178,7 +178,7 @@ def opened(file: AnyPath, max_pixels: int, least: tuple[int, int]) -> Image.Imag
 
 def decoded(data: bytes, least: tuple[int, int]) -> Image.Image:
     """The same from bytes, as `canonical` gives them. Raises what Pillow raises."""
-    with warnings.catch_warnings(action="ignore"):  # of odd metadata, which nobody looks at here
+    with warnings.catch_warnings(action="ignore"):  # odd metadata does not matter here
         kind = PngImageFile if data.startswith(b"\x89PNG") else JpegImageFile
         image: Image.Image = kind(BytesIO(data))
         image.draft(None, least)

@@ -73,7 +73,7 @@ def run(
     if split not in SPLITS:
         raise InputError(f"--split {split}: must be {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
     pages.require_page_writable(page_file, GENERATOR)
-    encoded = [read_image(file, max_pixels) for file in given or ()]  # before the model: a wrong path is told at once
+    encoded = [read_image(file, max_pixels) for file in given or ()]  # before the model loads: a wrong path fails early
     catalog = read_table(require_exists(catalog_file, "siamese catalog"), CATALOG_COLUMNS)
     pairs = read_table(require_exists(pairs_file, "siamese pairs"), PAIR_COLUMNS)
     images = pixel_store.open_store(require_exists(images_folder, "siamese preprocess"))
