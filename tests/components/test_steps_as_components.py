@@ -334,4 +334,4 @@ def test_a_component_documents_every_input_and_output(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_person_can_fix_ends_a_step_in_one_line(name: str) -> None:
-    assert "    end_in_one_line()\n" in (ROOT / f"components/{name}.py").read_text()
+    assert "    exit_in_one_line()\n" in (ROOT / f"components/{name}.py").read_text()

@@ -47,7 +47,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path, own: Sequence[str]) -> Iterator[Path]:
-    """As `whole_file`, for a folder: gives an empty folder beside `path`; an older `path` is replaced at the end.
+    """As `atomic_file`, for a folder: gives an empty folder beside `path`; an older `path` is replaced at the end.
 
     Args:
         path: the folder.
@@ -77,7 +77,7 @@ def atomic_folder(path: Path, own: Sequence[str]) -> Iterator[Path]:
 
 
 def copy_atomically(source: Path, target: Path, own: Sequence[str] = ("*",)) -> None:
-    """Copies a file by `whole_file`, a folder by `whole_folder`, whose `own` it takes."""
+    """Copies a file by `atomic_file`, a folder by `atomic_folder`, whose `own` it takes."""
     if source.is_dir():
         with atomic_folder(target, own) as beside:
             shutil.copytree(source, beside, dirs_exist_ok=True)
@@ -87,7 +87,7 @@ def copy_atomically(source: Path, target: Path, own: Sequence[str] = ("*",)) -> 
 
 
 def require_owned(path: Path, own: Sequence[str]) -> None:
-    """Refuses a place that `whole_folder` wouldn't replace: for a step that takes long, before it begins.
+    """Refuses a place that `atomic_folder` wouldn't replace: for a step that takes long, before it begins.
 
     Raises:
         InputError: `path` is no folder, or holds what the step doesn't write.
@@ -162,7 +162,7 @@ def unwritable(path: Path, error: Exception) -> InputError | None:
     """What to raise instead of `error`; None where it isn't about a file that can't be written.
 
     Args:
-        path: what was being written, or what `whole_file` or `whole_folder` gave for it.
+        path: what was being written, or what `atomic_file` or `atomic_folder` gave for it.
     """
     reason = _of_the_disk(error)
     if reason is None:
